@@ -1,0 +1,64 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running other programs, and the one exception that the lab shows to its user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+
+class LabError(Exception):
+    """Something the user has to know: what was found, what was expected, what to do."""
+
+
+def run(argv: Sequence[str], *, stdin: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """Run a program and return its standard output; raise LabError with its messages when it fails."""
+    result = attempt(argv, stdin=stdin, environment=environment)
+    if result.returncode != 0:
+        raise LabError(f"`{' '.join(argv)}` ended with {result.returncode}: {_last_lines(result)}")
+    return result.stdout
+
+
+def attempt(
+    argv: Sequence[str],
+    *,
+    stdin: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program whose failure is an answer; running out of time counts as exit code 124."""
+    try:
+        return subprocess.run(
+            argv,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            env={**os.environ, **(environment or {})},
+        )
+    except FileNotFoundError as error:
+        raise LabError(f"The program {argv[0]} is not installed; `python -m tests.lab up` installs it.") from error
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(list(argv), 124, "", f"no end within {timeout} s")
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float, interval: float = 0.2) -> bool:
+    """Ask for a condition until it holds or the time is over; tell whether it held."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def _last_lines(result: subprocess.CompletedProcess[str], count: int = 15) -> str:
+    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    return "\n".join(lines[-count:])
