@@ -31,7 +31,7 @@ class CommandError(GroundplaneError):
         self.result = result
         said = (result.stderr or result.stdout).strip()
         super().__init__(
-            "{0} ended with exit code {1}: {2}".format(" ".join(argv), result.rc, said or "(it printed nothing)"),
+            "{} ended with exit code {}: {}".format(" ".join(argv), result.rc, said or "(it printed nothing)"),
             remedy=remedy,
             facts={"cmd": list(argv), "rc": result.rc},
         )

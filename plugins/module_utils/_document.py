@@ -49,6 +49,8 @@ def read_text(path: str | Path) -> str | None:
 def write_document(module: AnsibleModule, document: Document, mode: int) -> None:
     """Bring a file to its wanted text in one atomic step; missing parent folders are made.
 
+    The owner of an existing file stays. A file that is a mount point of its own cannot be replaced.
+
     :arg mode: permissions, set before the content is written.
     """
     target = Path(document.path)
@@ -56,9 +58,14 @@ def write_document(module: AnsibleModule, document: Document, mode: int) -> None
         target.unlink()
         return
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=str(target.parent), prefix=".{0}.".format(target.name))
+    descriptor, temporary = tempfile.mkstemp(dir=str(target.parent), prefix=f".{target.name}.")
     module.add_cleanup_file(temporary)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
         os.fchmod(stream.fileno(), mode)
+        if target.exists():
+            status = target.stat()
+            os.fchown(stream.fileno(), status.st_uid, status.st_gid)
         stream.write(document.after)
-    module.atomic_move(temporary, str(target), unsafe_writes=False)
+    # Not atomic_move: it widens the mode of a new file to what the umask allows.
+    Path(temporary).replace(target)
+    module.set_context_if_different(str(target), module.selinux_default_context(str(target)), False)

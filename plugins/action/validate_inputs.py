@@ -1,0 +1,104 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Validates what the operator gave, on the controller, before any host is touched."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Iterable, Mapping
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.plugins.action import ActionBase
+from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
+    Violation,
+    check_distinct_node_addresses,
+    check_groups,
+    check_room_for_nodes,
+    check_spelling,
+    check_values,
+)
+
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+@lru_cache(maxsize=None)
+def _role_options() -> dict[str, dict[str, Any]]:
+    """Options of the main entry point of every role, by role."""
+    return {
+        path.parents[1].name: yaml_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"].get("options", {})
+        for path in sorted(_ROLES.glob("*/meta/argument_specs.yml"))
+    }
+
+
+class ActionModule(ActionBase):
+    """Collects every violation and fails once, naming each variable."""
+
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"inventory"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of the task."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        violations = self._value_violations(variables)
+        if not violations and self._task.args.get("inventory", False):
+            violations = self._inventory_violations(variables)
+        result["violations"] = [str(violation) for violation in violations]
+        if violations:
+            result["failed"] = True
+            result["msg"] = "Nothing was changed. Correct the inventory and run again. " + "; ".join(
+                str(violation) for violation in violations
+            )
+        return result
+
+    def _value_violations(self, variables: Mapping[str, Any]) -> list[Violation]:
+        options = _role_options()
+        violations = check_spelling(variables, {name for role in options.values() for name in role}, options)
+        values: dict[str, Any] = {}
+        for specification in options.values():
+            given = self._given(specification, variables)
+            # A variable that is required is required by its own role; here only what is given is judged.
+            optional = {name: {**option, "required": False} for name, option in specification.items() if name in given}
+            validated = ArgumentSpecValidator(optional).validate(given)
+            violations += [
+                Violation("variable", message, "what the role documents") for message in validated.error_messages
+            ]
+            values.update(validated.validated_parameters)
+        return violations or check_values(values)
+
+    def _given(self, names: Iterable[str], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the variables that can be known now; an expression over a later result cannot."""
+        given = {}
+        for name in names:
+            if name in variables:
+                try:
+                    given[name] = self._templar.template(variables[name])
+                except AnsibleUndefinedVariable:
+                    continue
+                except AnsibleError as error:
+                    raise AnsibleError(f"{name} cannot be evaluated: {error}") from error
+        return given
+
+    def _inventory_violations(self, variables: Mapping[str, Any]) -> list[Violation]:
+        names = {
+            "control_plane": self._templar.template(variables["cluster_control_plane_group"]),
+            "workers": self._templar.template(variables["cluster_workers_group"]),
+        }
+        groups = {key: list(variables["groups"].get(name, [])) for key, name in names.items()}
+        hosts = sorted(set(groups["control_plane"]) | set(groups["workers"]))
+        given = {host: variables["hostvars"][host].get("cluster_node_ip") for host in hosts}
+        addresses = {host: str(address) for host, address in given.items() if address}
+        configuration = self._given(["control_plane_cluster_configuration"], variables)
+        return [
+            *check_groups(groups["control_plane"], groups["workers"], names),
+            *check_distinct_node_addresses(addresses),
+            *check_room_for_nodes(
+                self._templar.template(variables["cluster_pod_cidr"]),
+                configuration.get("control_plane_cluster_configuration", {}),
+                len(hosts),
+            ),
+        ]

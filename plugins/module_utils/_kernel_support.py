@@ -1,0 +1,85 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the running kernel has, or can load, what Kubernetes needs of it."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Iterable, Mapping
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_settings import Kernel
+
+PRESENT = "present"
+LOADABLE = "loadable"
+MISSING = "missing"
+UNKNOWN = "unknown"
+
+# What kube-proxy and the portmap plugin use; each line is satisfied by any of its modules. nft_compat stands for
+# iptables on nf_tables, ip_tables for the older kind.
+PACKET_FILTERS = (
+    ("nf_conntrack",),
+    ("nf_nat",),
+    ("nft_compat", "ip_tables"),
+    ("xt_MASQUERADE",),
+    ("xt_comment",),
+    ("xt_conntrack",),
+    ("xt_mark",),
+    ("xt_statistic",),
+)
+
+# Configuration options whose names do not follow from the module's.
+_OPTIONS = {
+    "br_netfilter": "BRIDGE_NETFILTER",
+    "ip_tables": "IP_NF_IPTABLES",
+    "overlay": "OVERLAY_FS",
+    "xt_MASQUERADE": "NETFILTER_XT_TARGET_MASQUERADE",
+    "xt_comment": "NETFILTER_XT_MATCH_COMMENT",
+    "xt_conntrack": "NETFILTER_XT_MATCH_CONNTRACK",
+    "xt_mark": "NETFILTER_XT_MARK",
+    "xt_statistic": "NETFILTER_XT_MATCH_STATISTIC",
+}
+_BUILT_IN_OPTION = re.compile(r"^CONFIG_(\w+)=y$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class KernelSupport:
+    """The running kernel and the state of the modules that were asked for."""
+
+    release: str = ""
+    states: Mapping[str, str] = field(default_factory=dict)
+
+    def state(self, module: str) -> str:
+        """Present, loadable, missing, or unknown when the machine tells nothing about its kernel."""
+        return self.states.get(module, UNKNOWN)
+
+
+def read_kernel_support(root: Path, release: str, modules: Iterable[str]) -> KernelSupport:
+    """Ask the running kernel, its module files and, where there are none, its configuration."""
+    kernel = Kernel(root, release)
+    has_files = (root / "lib/modules" / release / "modules.dep").exists()
+    built_in = None if has_files else _built_in_options(root, release)
+    absent = UNKNOWN if not has_files and built_in is None else MISSING
+    return KernelSupport(
+        release, {module: _state(kernel, built_in or frozenset(), module, absent) for module in modules}
+    )
+
+
+def _state(kernel: Kernel, built_in: frozenset[str], module: str, absent: str) -> str:
+    if kernel.has(module) or _OPTIONS.get(module, module.upper()) in built_in:
+        return PRESENT
+    return LOADABLE if kernel.can_load(module) else absent
+
+
+def _built_in_options(root: Path, release: str) -> frozenset[str] | None:
+    """Options that are y in /proc/config.gz or the distribution's copy in /boot, None when there is neither."""
+    compressed = root / "proc/config.gz"
+    if compressed.exists():
+        return frozenset(_BUILT_IN_OPTION.findall(gzip.decompress(compressed.read_bytes()).decode("utf-8")))
+    plain = root / "boot" / ("config-" + release)
+    if plain.exists():
+        return frozenset(_BUILT_IN_OPTION.findall(plain.read_text(encoding="utf-8")))
+    return None

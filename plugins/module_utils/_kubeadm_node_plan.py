@@ -1,0 +1,236 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be done to bring a host to the wanted state: pure decisions about what was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import Node
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_cluster import (
+    KUBEADM_CONFIG,
+    NODE,
+    ClusterState,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostState
+
+_RESET_FIRST = "run this module with state reset on this host first, if nothing on it is needed any more"
+_NOTHING = "nothing of kubeadm is on this host"
+_UNKNOWN = "an unknown address"
+_CONTROL_PLANE = "an initialised control plane"
+_MEMBER = "a node of the cluster"
+_OUTCOMES = {
+    "init": _CONTROL_PLANE,
+    "resume-init": _CONTROL_PLANE,
+    "reinit": _CONTROL_PLANE,
+    "join": _MEMBER,
+    "rejoin": _MEMBER,
+    "reset": _NOTHING,
+}
+
+
+class Step(Enum):
+    """One thing to do; the value tells an operator what it is."""
+
+    WAIT = "wait for what is at work on this host, then decide"
+    RESET = "reset this host with kubeadm reset"
+    CLEAN_UP = "remove what kubeadm reset leaves behind"
+    RECORD = "record that this kubeadm init is ours"
+    INIT = "initialise the control plane with kubeadm init"
+    RESUME = "complete the interrupted kubeadm init"
+    FORGET = "remove the record of the kubeadm init, which has ended"
+    JOIN = "join the cluster with kubeadm join"
+    DROP_BOOTSTRAP = "remove the bootstrap token that the join has left on this host"
+    START_KUBELET = "enable and start the kubelet"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision.
+
+    :arg action: its name in the module's result.
+    :arg found: the state of the host before it.
+    :arg stale_node: a Node object of this host's name is left in the cluster and should be deleted before the join.
+    """
+
+    action: str
+    found: str
+    steps: tuple[Step, ...] = ()
+    stale_node: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the plan changes the host."""
+        return bool(set(self.steps) - {Step.WAIT})
+
+    def outcome(self) -> str:
+        """The state of the host after it."""
+        return _OUTCOMES.get(self.action, self.found)
+
+
+@dataclass(frozen=True)
+class JoinTarget:
+    """The cluster that a host shall belong to, and as what."""
+
+    node_address: str
+    control_plane: bool
+    ca_cert_hashes: tuple[str, ...]
+
+
+def decide_reset(host: HostState) -> Plan:
+    """Plan for the state reset."""
+    if not host.touched:
+        return Plan("none", _NOTHING)
+    return Plan("reset", "kubeadm has been at work on this host", (Step.RESET, Step.CLEAN_UP))
+
+
+def decide_init(host: HostState, cluster: ClusterState, configuration_sha256: str, etcd_members: int | None) -> Plan:
+    """Plan for the state initialised.
+
+    :arg cluster: what the API answers; not ready when there is no control plane yet.
+    :arg configuration_sha256: hash of the wanted configuration.
+    :arg etcd_members: members of the local etcd's cluster, None when it cannot be asked.
+    """
+    if host.record is None:
+        return _decide_first_init(host, cluster)
+    if cluster.ready and not cluster.missing:
+        return Plan("repair", _CONTROL_PLANE, (Step.FORGET, *_kubelet_steps(host)))
+    found = "an interrupted kubeadm init"
+    if cluster.other_nodes or (etcd_members or 0) > 1:
+        others = ", ".join(cluster.other_nodes) or f"{etcd_members} members of etcd"
+        missing = ", ".join(cluster.missing) or "an answer of the API"
+        raise GroundplaneError(
+            f"the kubeadm init of this host was never completed, yet its cluster has other members: {others}",
+            expected="a cluster of this host alone while it is being initialised",
+            remedy=f"missing is {missing}; make it with `kubeadm init phase`, or reset every host",
+        )
+    new_pki = set(host.pki) - set(host.record.pki_before)
+    if not (new_pki or host.admin_conf or host.control_plane or host.kubelet_remains):
+        return Plan("init", "nothing but the record of a kubeadm init", (Step.RECORD, Step.INIT, Step.FORGET))
+    # Static pods are written after all certificates and kubeconfigs: with them, those are whole, without them there
+    # is nothing worth keeping.
+    if host.manifests and host.record.configuration_sha256 == configuration_sha256:
+        return Plan("resume-init", found, (Step.RESUME, Step.FORGET))
+    return Plan("reinit", found, (Step.RESET, Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET))
+
+
+def _decide_first_init(host: HostState, cluster: ClusterState) -> Plan:
+    """Plan for a host without an unfinished init of ours."""
+    if cluster.ready:
+        return _decide_initialised(host, cluster)
+    if host.manifests:
+        kubelet = "" if host.kubelet_running else "start the kubelet with `systemctl enable --now kubelet`; "
+        raise GroundplaneError(
+            "a control plane is installed here but does not answer: "
+            + (cluster.message or "/etc/kubernetes/admin.conf is missing"),
+            expected="an API server that is ready",
+            remedy=f"{kubelet}look at `journalctl -u kubelet` and `crictl ps -a`; {_RESET_FIRST}",
+        )
+    if host.etcd_data:
+        raise GroundplaneError(
+            "etcd's folder holds data, though no control plane is installed here",
+            expected="an empty folder, since the data may be the only copy of a cluster",
+            remedy="restore the cluster from it or move it away; " + _RESET_FIRST,
+        )
+    if host.kubelet_remains:
+        raise GroundplaneError(
+            f"this host is, or was about to become, a node of the cluster at {host.server or _UNKNOWN}",
+            expected="a host that no cluster has taken yet",
+            remedy=_RESET_FIRST,
+        )
+    return Plan("init", _NOTHING, (Step.RECORD, Step.INIT, Step.FORGET))
+
+
+def _decide_initialised(host: HostState, cluster: ClusterState) -> Plan:
+    """Plan for a control plane that answers and that no init of ours has left half-finished."""
+    if KUBEADM_CONFIG in cluster.missing or NODE in cluster.missing:
+        missing = ", ".join(cluster.missing)
+        raise GroundplaneError(
+            f"an API server answers here, but its cluster lacks {missing}",
+            expected="a cluster that kubeadm has made, with this host as one of its nodes",
+            remedy="check the node name; a cluster that was begun by hand must be completed by hand with "
+            "`kubeadm init phase`, or: " + _RESET_FIRST,
+        )
+    # An operator may have taken an addon or a label away on purpose; kubeadm upgrade accepts that as well.
+    warnings = tuple(f"the cluster has no {name}, which kubeadm init makes" for name in cluster.missing)
+    steps = _kubelet_steps(host)
+    return Plan("repair" if steps else "none", _CONTROL_PLANE, steps, warnings=warnings)
+
+
+def decide_join(host: HostState, target: JoinTarget, node: Node | None) -> Plan:
+    """Plan for the state joined.
+
+    :arg node: the Node object of the wanted name, None when the cluster has none.
+    """
+    begun = _join_begun(host, target)
+    if not target.ca_cert_hashes:
+        return _predict_join(begun)
+    own_node = node is not None and target.node_address in node.addresses
+    if node is not None and node.ready and not own_node:
+        addresses = ", ".join(node.addresses)
+        raise GroundplaneError(
+            f"the cluster has a ready node {node.name} with the addresses {addresses}",
+            expected=f"the address {target.node_address}, or no node of this name",
+            remedy="give one of the two machines another host name, or correct the node address of this host",
+        )
+    _refuse_other_cluster(host, target)
+    if own_node and host.kubelet_conf and host.kubelet_credentials and host.kubelet_configuration:
+        if not target.control_plane:
+            return _joined(host)
+        if not host.control_plane:
+            raise GroundplaneError(
+                "this host is a worker of the cluster",
+                expected="a host that no cluster has taken yet, since kubeadm cannot promote a worker",
+                remedy="drain it and delete its Node object; " + _RESET_FIRST,
+            )
+        if node is not None and node.control_plane:
+            return _joined(host)
+    if begun:
+        steps = (Step.RESET, Step.CLEAN_UP, Step.JOIN)
+        return Plan("rejoin", "an interrupted join, or a node that the cluster has lost", steps, node is not None)
+    return Plan("join", _NOTHING, (Step.JOIN,), node is not None)
+
+
+def _join_begun(host: HostState, target: JoinTarget) -> bool:
+    """Whether kubeadm join would find remains; certificates are none where an operator may have copied them."""
+    return host.kubelet_remains or host.control_plane or ("ca.crt" in host.pki and not target.control_plane)
+
+
+def _predict_join(begun: bool) -> Plan:
+    """Plan for check mode while there is no cluster yet, or none that answers."""
+    if not begun:
+        return Plan("join", _NOTHING, (Step.JOIN,))
+    warning = "nothing can be predicted for this host, which has been joined before, while no cluster answers"
+    return Plan("none", "a node of a cluster", warnings=(warning,))
+
+
+def _refuse_other_cluster(host: HostState, target: JoinTarget) -> None:
+    """Stop before anything that another cluster, or another role in this one, may still need."""
+    if (host.kubelet_conf or host.control_plane) and not set(host.ca_hashes) & set(target.ca_cert_hashes):
+        hashes = ", ".join(target.ca_cert_hashes)
+        raise GroundplaneError(
+            f"this host belongs to another cluster, at {host.server or _UNKNOWN}",
+            expected=f"a host of the cluster with the CA {hashes}, or of none",
+            remedy=_RESET_FIRST,
+        )
+    if host.control_plane and not target.control_plane:
+        raise GroundplaneError(
+            "this host runs parts of a control plane of the cluster",
+            expected="a worker",
+            remedy="move it to the group of control plane hosts; or, to make a worker of it, " + _RESET_FIRST,
+        )
+
+
+def _joined(host: HostState) -> Plan:
+    """Plan for a host whose kubelet has an identity in the cluster and whose Node object is its own."""
+    steps = ((Step.DROP_BOOTSTRAP,) if host.bootstrap_kubelet_conf else ()) + _kubelet_steps(host)
+    return Plan("repair" if steps else "none", _MEMBER, steps)
+
+
+def _kubelet_steps(host: HostState) -> tuple[Step, ...]:
+    """What makes the kubelet run, now and after a reboot."""
+    return () if host.kubelet_running and host.kubelet_enabled else (Step.START_KUBELET,)

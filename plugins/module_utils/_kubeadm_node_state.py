@@ -1,0 +1,228 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What kubeadm, kubelet and flannel have left on this host, read without changing anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import (
+    ADMIN_KUBECONFIG,
+    SUPER_ADMIN_KUBECONFIG,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import STATIC_PODS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import Kubeconfig, parse_kubeconfig
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
+
+DEFAULT_ETCD_DATA = "/var/lib/etcd"
+_CHANGING_COMMANDS = ("init", "join", "reset", "upgrade")
+# cni0 belongs to the bridge plugin; flannel delegates to it and is asked for first.
+FLANNEL_LINKS = ("flannel.1", "flannel-v6.1", "cni0")
+
+
+@dataclass(frozen=True)
+class HostPaths:
+    """Where everything lies, below a root that only tests set."""
+
+    root: Path = Path("/")
+
+    def at(self, path: str) -> Path:
+        """An absolute path of the host."""
+        return self.root / path.lstrip("/")
+
+    @property
+    def kubernetes(self) -> Path:
+        """kubeadm's folder."""
+        return self.at("/etc/kubernetes")
+
+    @property
+    def pki(self) -> Path:
+        """Certificates and keys."""
+        return self.kubernetes / "pki"
+
+    @property
+    def kubelet_conf(self) -> Path:
+        """Identity of the kubelet; exists once the cluster has accepted the host."""
+        return self.kubernetes / "kubelet.conf"
+
+    @property
+    def bootstrap_kubelet_conf(self) -> Path:
+        """Token with which the kubelet asks for its identity; kubeadm removes it at the end of a join."""
+        return self.kubernetes / "bootstrap-kubelet.conf"
+
+    @property
+    def kubelet_configuration(self) -> Path:
+        """KubeletConfiguration that kubeadm writes."""
+        return self.at("/var/lib/kubelet/config.yaml")
+
+    @property
+    def init_record(self) -> Path:
+        """Record of a kubeadm init that has not been seen to end."""
+        return self.at("/var/lib/groundplane/kubeadm-init.json")
+
+    @property
+    def lock(self) -> Path:
+        """Lock file of runs of the module."""
+        return self.at("/run/groundplane/kubeadm-node.lock")
+
+    @property
+    def flannel_files(self) -> tuple[Path, ...]:
+        """Files that only flannel makes."""
+        return (
+            self.at("/etc/cni/net.d/10-flannel.conflist"),
+            self.at("/run/flannel/subnet.env"),
+            self.at("/var/lib/cni/networks/cbr0"),
+        )
+
+
+@dataclass(frozen=True)
+class InitRecord:
+    """Proof that a kubeadm init on this host is this module's own and has not been seen to end."""
+
+    configuration_sha256: str
+    etcd_data: str = DEFAULT_ETCD_DATA
+    pki_before: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HostState:
+    """Everything on the host that a decision depends on."""
+
+    kubelet_conf: bool = False
+    kubelet_credentials: bool = False
+    bootstrap_kubelet_conf: bool = False
+    kubelet_configuration: bool = False
+    kubelet_running: bool = False
+    kubelet_enabled: bool = False
+    ca_hashes: tuple[str, ...] = ()
+    server: str = ""
+    pki: tuple[str, ...] = ()
+    admin_conf: bool = False
+    super_admin_conf: bool = False
+    manifests: tuple[str, ...] = ()
+    etcd_data: bool = False
+    flannel: tuple[str, ...] = ()
+    record: InitRecord | None = None
+
+    @property
+    def control_plane(self) -> bool:
+        """Whether parts of a control plane run, or have run, here."""
+        return bool(self.manifests or self.etcd_data)
+
+    @property
+    def kubelet_remains(self) -> bool:
+        """Whether kubeadm has begun to make a node of this host."""
+        return self.kubelet_conf or self.bootstrap_kubelet_conf or self.kubelet_configuration
+
+    @property
+    def touched(self) -> bool:
+        """Whether there is anything at all that a reset would undo."""
+        return bool(
+            self.kubelet_remains or self.control_plane or self.pki or self.admin_conf or self.flannel or self.record
+        )
+
+
+def read_host(runner: Runner, paths: HostPaths, etcd_data: str = DEFAULT_ETCD_DATA) -> HostState:
+    """Read the host.
+
+    :arg etcd_data: folder of etcd's data according to the wanted configuration.
+    """
+    record = read_record(paths)
+    kubelet = _readable_kubeconfig(paths.kubelet_conf)
+    identity = kubelet or _readable_kubeconfig(paths.bootstrap_kubelet_conf)
+    active, unit_file = _kubelet_service(runner)
+    manifests = paths.kubernetes / "manifests"
+    folders = {etcd_data, record.etcd_data if record else etcd_data}
+    return HostState(
+        kubelet_conf=paths.kubelet_conf.exists(),
+        kubelet_credentials=kubelet is not None and _has_credentials(paths, kubelet),
+        bootstrap_kubelet_conf=paths.bootstrap_kubelet_conf.exists(),
+        kubelet_configuration=paths.kubelet_configuration.exists(),
+        kubelet_running=active not in ("inactive", "failed", ""),
+        kubelet_enabled=unit_file == "enabled",
+        ca_hashes=_known_ca_hashes(identity.ca_pem if identity else "", read_text(paths.pki / "ca.crt") or ""),
+        server=identity.server if identity else "",
+        pki=tuple(sorted(str(file.relative_to(paths.pki)) for file in paths.pki.rglob("*") if file.is_file())),
+        admin_conf=paths.at(ADMIN_KUBECONFIG).exists(),
+        super_admin_conf=paths.at(SUPER_ADMIN_KUBECONFIG).exists(),
+        manifests=tuple(pod for pod in STATIC_PODS if (manifests / f"{pod}.yaml").exists()),
+        etcd_data=any((paths.at(folder) / "member").exists() for folder in folders),
+        flannel=_flannel(paths),
+        record=record,
+    )
+
+
+def read_record(paths: HostPaths) -> InitRecord | None:
+    """Record of an unfinished init; one that cannot be read proves nothing."""
+    text = read_text(paths.init_record)
+    if text is None:
+        return None
+    try:
+        values = json.loads(text)
+        return InitRecord(values["configuration_sha256"], values["etcd_data"], tuple(values["pki_before"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def running_kubeadm(paths: HostPaths) -> dict[int, str]:
+    """Commands of kubeadm that change this host right now, by process id."""
+    found = {}
+    for folder in paths.at("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if Path(arguments[0]).name == "kubeadm" and arguments[1:2] and arguments[1] in _CHANGING_COMMANDS:
+            found[int(folder.name)] = f"kubeadm {arguments[1]}"
+    return found
+
+
+def kubelet_service_argv() -> list[str]:
+    """Asks systemd for what matters of the kubelet's unit."""
+    return ["systemctl", "show", "kubelet.service", "--property=ActiveState,UnitFileState"]
+
+
+def _kubelet_service(runner: Runner) -> tuple[str, str]:
+    """ActiveState and UnitFileState of the kubelet's unit; empty when there is no such unit."""
+    shown = runner.run(kubelet_service_argv()).stdout
+    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return values.get("ActiveState", ""), values.get("UnitFileState", "")
+
+
+def _readable_kubeconfig(path: Path) -> Kubeconfig | None:
+    """A kubeconfig, None when it is absent or was cut off while being written."""
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return parse_kubeconfig(text, str(path))
+    except GroundplaneError:
+        return None
+
+
+def _has_credentials(paths: HostPaths, identity: Kubeconfig) -> bool:
+    """Whether the certificate that a kubelet.conf names is there; one without a name carries it inside."""
+    return not identity.client_certificate or paths.at(identity.client_certificate).exists()
+
+
+def _known_ca_hashes(*pems: str) -> tuple[str, ...]:
+    """Hashes of the first text that holds readable certificates."""
+    for pem in pems:
+        try:
+            return ca_cert_hashes(pem)
+        except GroundplaneError:
+            continue
+    return ()
+
+
+def _flannel(paths: HostPaths) -> tuple[str, ...]:
+    """What flannel has left: its files, and the links, which are only its own when something else is."""
+    files = tuple(str(file) for file in paths.flannel_files if file.exists())
+    links = tuple(link for link in FLANNEL_LINKS if paths.at("/sys/class/net/" + link).exists())
+    return files + links if files or any(link != "cni0" for link in links) else ()

@@ -1,0 +1,55 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of the administrator's kubeconfig: for users of a node and for the controller."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+
+_AUTHORITY = re.compile(r"^[\s-]*certificate-authority-data:\s*(?P<data>\S+)\s*$", re.MULTILINE)
+
+
+def certificate_authorities(kubeconfig: str) -> frozenset[str]:
+    """Base64 data of the certificate authorities that a kubeconfig trusts.
+
+    Read by pattern, because a target need not have a YAML library; kubeadm and kubectl write one entry per line.
+    """
+    return frozenset(match.group("data") for match in _AUTHORITY.finditer(kubeconfig))
+
+
+def may_replace(existing: str | None, wanted: str) -> bool:
+    """Whether a user's kubeconfig knows no other cluster than ours, so that replacing it loses nothing."""
+    return existing is None or not certificate_authorities(existing) - certificate_authorities(wanted)
+
+
+def for_controller(kubeconfig: Mapping[str, Any], *, cluster_name: str, server: str) -> dict[str, Any]:
+    """The administrator's kubeconfig with a context, cluster and user named after the cluster.
+
+    Several such files merge without clashes, which kubeadm's fixed user name kubernetes-admin would cause.
+
+    :arg kubeconfig: what kubeadm wrote to admin.conf.
+    :arg cluster_name: name of the context and the cluster.
+    :arg server: URL of the API as the controller reaches it.
+    :raises GroundplaneError: when the file does not have exactly one cluster and one user.
+    """
+    clusters, users = kubeconfig.get("clusters") or [], kubeconfig.get("users") or []
+    if len(clusters) != 1 or len(users) != 1:
+        raise GroundplaneError(
+            f"The kubeconfig has {len(clusters)} clusters and {len(users)} users",
+            expected="one of each, as kubeadm writes admin.conf",
+            remedy="restore the file with 'kubeadm init phase kubeconfig admin'",
+        )
+    user_name = f"{cluster_name}-admin"
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": cluster_name, "cluster": {**clusters[0]["cluster"], "server": server}}],
+        "users": [{"name": user_name, "user": users[0]["user"]}],
+        "contexts": [{"name": cluster_name, "context": {"cluster": cluster_name, "user": user_name}}],
+        "current-context": cluster_name,
+        "preferences": {},
+    }

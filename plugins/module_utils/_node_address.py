@@ -1,0 +1,240 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links, addresses and routes of a host, and the one decision which of its addresses is the node's."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any, Iterable, NamedTuple, Sequence, Union
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+
+IPNetwork = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+# Devices that the pod network, kube-proxy or the container runtime make for themselves, by the beginning of the name.
+CLUSTER_DEVICES = (
+    "cali",
+    "cilium",
+    "cni",
+    "flannel",
+    "kube-bridge",
+    "kube-dummy-if",
+    "kube-ipvs",
+    "lxc",
+    "nodelocaldns",
+    "tunl",
+    "veth",
+    "vxlan-v6.calico",
+    "vxlan.calico",
+    "wireguard.cali",
+)
+
+
+class Address(NamedTuple):
+    """One address of an interface."""
+
+    address: str
+    prefix_length: int
+    scope: str
+    short_lived: bool = False
+
+    @property
+    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        """The address as a number that can be compared with networks."""
+        return ipaddress.ip_address(self.address)
+
+
+class Link(NamedTuple):
+    """A network interface."""
+
+    name: str
+    mtu: int
+    mac: str
+    up: bool
+    addresses: tuple[Address, ...] = ()
+
+    @property
+    def made_by_cluster(self) -> bool:
+        """Whether Kubernetes or its pod network made this device."""
+        return is_cluster_device(self.name)
+
+
+class Route(NamedTuple):
+    """An entry of the main routing table; destination is None for the default route."""
+
+    destination: str | None
+    devices: tuple[str, ...]
+    source: str = ""
+    metric: int = 0
+
+
+class Source(NamedTuple):
+    """The address from which the host would speak to a destination."""
+
+    address: str
+    device: str
+
+
+class NodeAddress(NamedTuple):
+    """The decision: the node's address, the interface that carries it and that interface's MTU."""
+
+    address: str
+    interface: str
+    mtu: int
+
+
+class NodeAddressError(GroundplaneError):
+    """No address of the host can be the node's address.
+
+    :arg check: id of the preflight check that reports it.
+    """
+
+    def __init__(self, check: str, found: str, expected: str) -> None:
+        self.check = check
+        super().__init__(found, expected=expected)
+
+
+def is_cluster_device(name: str) -> bool:
+    """Whether a device is one that Kubernetes or its pod network makes for itself."""
+    return name.startswith(CLUSTER_DEVICES)
+
+
+def parse_links(text: str) -> tuple[Link, ...]:
+    """Interfaces from `ip -json address`."""
+    return tuple(
+        Link(
+            name=item["ifname"],
+            mtu=item["mtu"],
+            mac=item.get("address", "") if item.get("link_type") == "ether" else "",
+            up="UP" in item.get("flags", ()),
+            addresses=tuple(_address(entry) for entry in item.get("addr_info", ()) if "local" in entry),
+        )
+        for item in _items(text)
+    )
+
+
+def parse_routes(text: str) -> tuple[Route, ...]:
+    """Routes from `ip -json route` of one family."""
+    return tuple(
+        Route(
+            destination=None if item["dst"] == "default" else item["dst"],
+            devices=tuple(hop["dev"] for hop in [item, *item.get("nexthops", ())] if "dev" in hop),
+            source=item.get("prefsrc", ""),
+            metric=item.get("metric", 0),
+        )
+        for item in _items(text)
+    )
+
+
+def parse_route_source(text: str) -> Source | None:
+    """Source address from `ip -json route get DESTINATION`, None when there is no route."""
+    for item in _items(text):
+        if "prefsrc" in item and "dev" in item:
+            return Source(item["prefsrc"], item["dev"])
+    return None
+
+
+def _items(text: str) -> list[dict[str, Any]]:
+    """Objects of a JSON answer of ip, which prints nothing at all or empty objects where it has nothing to say."""
+    items = json.loads(text) if text.strip() else []
+    return [item for item in items if item]
+
+
+def _address(entry: dict[str, Any]) -> Address:
+    return Address(
+        address=entry["local"],
+        prefix_length=entry["prefixlen"],
+        scope=entry.get("scope", "global"),
+        short_lived=bool(entry.get("temporary") or entry.get("deprecated")),
+    )
+
+
+def decide_node_address(
+    links: Sequence[Link],
+    *,
+    node_ip: str = "",
+    node_cidr: str = "",
+    peer_source: Source | None = None,
+    routes: Sequence[Route] = (),
+    ip_version: int = 4,
+) -> NodeAddress:
+    """The node's address: as given, else inside node_cidr, else as seen by the peer, else by the default route.
+
+    :arg peer_source: source address of the route towards the API endpoint or the first master.
+    :arg routes: routes of the host, of which the default ones are looked at.
+    :arg ip_version: 4 or 6, the cluster's first family.
+    """
+    if node_ip:
+        return _given_address(links, node_ip)
+    if node_cidr:
+        return _address_inside(links, node_cidr)
+    usable = _usable(links, ip_version)
+    if peer_source:
+        # The route to an address of the host itself leads over lo: only the address tells which interface it is.
+        for node in usable:
+            if ipaddress.ip_address(node.address) == ipaddress.ip_address(peer_source.address):
+                return node
+    return _address_of_default_route(usable, routes)
+
+
+def _given_address(links: Sequence[Link], node_ip: str) -> NodeAddress:
+    ip = ipaddress.ip_address(node_ip)
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
+        raise NodeAddressError(
+            "node-address-unusable",
+            f"{node_ip} reaches no other machine",
+            "an address under which the other nodes reach this host",
+        )
+    for link in links:
+        for address in link.addresses:
+            if address.ip == ip:
+                return NodeAddress(str(ip), link.name, link.mtu)
+    raise NodeAddressError(
+        "node-address-absent",
+        f"no interface has {node_ip}; the host has {_listing(_usable(links, ip.version))}",
+        f"{node_ip} on an interface of the host",
+    )
+
+
+def _address_inside(links: Sequence[Link], node_cidr: str) -> NodeAddress:
+    network = ipaddress.ip_network(node_cidr)
+    usable = _usable(links, network.version)
+    for node in usable:
+        if ipaddress.ip_address(node.address) in network:
+            return node
+    raise NodeAddressError(
+        "node-address-missing",
+        f"no address inside {node_cidr}; the host has {_listing(usable)}",
+        f"an address inside {node_cidr}",
+    )
+
+
+def _address_of_default_route(usable: Sequence[NodeAddress], routes: Iterable[Route]) -> NodeAddress:
+    defaults = sorted((route for route in routes if route.destination is None), key=lambda route: route.metric)
+    for route in defaults:
+        for node in usable:
+            if node.address == route.source or (not route.source and node.interface in route.devices):
+                return node
+    raise NodeAddressError(
+        "node-address-missing",
+        "neither a route to the first control plane node nor a default route; the host has " + _listing(usable),
+        "a route, or the address given",
+    )
+
+
+def _usable(links: Sequence[Link], ip_version: int) -> list[NodeAddress]:
+    """Addresses that can be a node's; those of a whole network before single ones, which may be virtual addresses."""
+    found = [
+        (address.prefix_length == address.ip.max_prefixlen, NodeAddress(address.address, link.name, link.mtu))
+        for link in links
+        if not link.made_by_cluster
+        for address in link.addresses
+        if address.scope == "global" and not address.short_lived and address.ip.version == ip_version
+    ]
+    return [node for _single, node in sorted(found, key=lambda item: item[0])]
+
+
+def _listing(nodes: Sequence[NodeAddress]) -> str:
+    return ", ".join(f"{node.address} ({node.interface})" for node in nodes) or "no usable address"

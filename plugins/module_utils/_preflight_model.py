@@ -1,0 +1,153 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of the preflight: what is wanted, what a check observes, and the finding made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple
+
+if TYPE_CHECKING:
+    from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
+
+ERROR = "error"
+WARNING = "warning"
+CONTROL_PLANE = "control_plane"
+WORKER = "worker"
+
+
+class Thresholds(NamedTuple):
+    """Figures below which a host is refused or, for the recommended ones, warned about."""
+
+    cpus: int
+    memory_mib: int
+    disk_mib: int
+    recommended_disk_mib: int
+
+
+# CPUs and memory of a control plane node are the figures at which kubeadm itself refuses; it checks neither on
+# workers and never the disk.
+DEFAULT_THRESHOLDS = {
+    CONTROL_PLANE: Thresholds(cpus=2, memory_mib=1700, disk_mib=4096, recommended_disk_mib=10240),
+    WORKER: Thresholds(cpus=1, memory_mib=900, disk_mib=4096, recommended_disk_mib=10240),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the host is to become."""
+
+    role: str = CONTROL_PLANE
+    kubernetes_version: str = "1.36"
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/12"
+    node_ip: str = ""
+    node_cidr: str = ""
+    peer_address: str = ""
+    api_port: int = 6443
+    cri_socket: str = "unix:///run/containerd/containerd.sock"
+    swap_allowed: bool = False
+    cgroup_v1_allowed: bool = False
+    kernel_modules: tuple[str, ...] = ("overlay", "br_netfilter")
+    thresholds: Thresholds = DEFAULT_THRESHOLDS[CONTROL_PLANE]
+
+    @property
+    def kubernetes_minor(self) -> tuple[int, int]:
+        """Major and minor number of the Kubernetes version."""
+        major, minor = self.kubernetes_version.lstrip("v").split(".")[:2]
+        return int(major), int(minor)
+
+    @property
+    def ip_version(self) -> int:
+        """The cluster's first family: 4 or 6."""
+        return 6 if ":" in self.pod_cidr.partition(",")[0] else 4
+
+    @property
+    def ports(self) -> dict[int, str]:
+        """TCP ports that have to be free, each with the program of Kubernetes that takes it."""
+        ports = {10250: "kubelet"}
+        if self.role == CONTROL_PLANE:
+            ports.update(
+                {
+                    self.api_port: "kube-apiserver",
+                    2379: "etcd",
+                    2380: "etcd",
+                    10257: "kube-controller-manager",
+                    10259: "kube-scheduler",
+                }
+            )
+        return ports
+
+
+class Observation(NamedTuple):
+    """What a check saw; severity and remedy replace those of the check where one case differs."""
+
+    found: str
+    expected: str
+    severity: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A defect of a host, in the words of the report."""
+
+    id: str
+    severity: str
+    found: str
+    expected: str
+    remedy: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as modules return it."""
+        return {
+            "id": self.id,
+            "severity": self.severity,
+            "found": self.found,
+            "expected": self.expected,
+            "remedy": self.remedy,
+        }
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an operator can read about a check before it ever finds anything.
+
+    :arg severity: the severity of an observation that names none.
+    :arg purpose: what is compared and why, one or two sentences.
+    :arg variables: role variables that move a threshold or switch the check.
+    """
+
+    id: str
+    severity: str
+    purpose: str
+    remedy: str
+    variables: tuple[str, ...] = ()
+
+    def finding(self, observation: Observation) -> Finding:
+        """An observation in the words of this check."""
+        return Finding(
+            id=self.id,
+            severity=observation.severity or self.severity,
+            found=observation.found,
+            expected=observation.expected,
+            remedy=observation.remedy or self.remedy,
+        )
+
+
+class Check(NamedTuple):
+    """One entry of the registry of checks that look at a single host."""
+
+    description: Description
+    observe: Callable[[Snapshot, Wanted], Iterator[Observation]]
+
+    def findings(self, snapshot: Snapshot, wanted: Wanted) -> list[Finding]:
+        """Everything this check finds on a host."""
+        return [self.description.finding(observation) for observation in self.observe(snapshot, wanted)]
+
+
+def thresholds_for(role: str, given: Mapping[str, int | None]) -> Thresholds:
+    """The defaults of a role with the given figures over them."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return DEFAULT_THRESHOLDS[role]._replace(**chosen)

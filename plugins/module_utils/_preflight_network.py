@@ -1,0 +1,404 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Preflight checks of the host's network: its node address, the cluster's ranges, ports, name servers and proxies."""
+
+from __future__ import annotations
+
+import ipaddress
+from itertools import combinations
+from typing import Iterator, NamedTuple
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    IPNetwork,
+    NodeAddress,
+    NodeAddressError,
+    decide_node_address,
+    is_cluster_device,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
+    CONTROL_PLANE,
+    ERROR,
+    WARNING,
+    Check,
+    Description,
+    Observation,
+    Wanted,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
+
+# Two routes of this length together are how VPNs replace the default route.
+_HALF_OF_EVERYTHING = 1
+
+
+class Range(NamedTuple):
+    """A network together with the variable that gave it."""
+
+    variable: str
+    network: IPNetwork
+
+    def __str__(self) -> str:
+        """As the findings name it."""
+        return f"{self.variable} {self.network}"
+
+
+def cluster_ranges(wanted: Wanted) -> list[Range]:
+    """Ranges of pods and Services, as far as they can be read."""
+    given = (("cluster_pod_cidr", wanted.pod_cidr), ("cluster_service_cidr", wanted.service_cidr))
+    return [
+        Range(variable, network)
+        for variable, text in given
+        for network in (_network(part) for part in _parts(text))
+        if network is not None
+    ]
+
+
+def node_address(snapshot: Snapshot, wanted: Wanted) -> NodeAddress | None:
+    """The node's address, None when it cannot be decided; the findings then say why."""
+    try:
+        return _decide(snapshot, wanted)
+    except NodeAddressError:
+        return None
+
+
+def _decide(snapshot: Snapshot, wanted: Wanted) -> NodeAddress | None:
+    if _malformed_address(wanted.node_ip) or _malformed_network(wanted.node_cidr):
+        # check_cidr_form reports it.
+        return None
+    return decide_node_address(
+        snapshot.network.links,
+        node_ip=wanted.node_ip,
+        node_cidr=wanted.node_cidr,
+        peer_source=snapshot.network.peer_source,
+        routes=snapshot.network.routes,
+        ip_version=wanted.ip_version,
+    )
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _network(text: str) -> IPNetwork | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def _malformed_network(text: str) -> bool:
+    return bool(text) and _network(text) is None
+
+
+def _malformed_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return bool(text)
+    return False
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _address_problem(snapshot: Snapshot, wanted: Wanted, check: str) -> Iterator[Observation]:
+    try:
+        _decide(snapshot, wanted)
+    except NodeAddressError as error:
+        if error.check == check:
+            yield Observation(error.found, error.expected)
+
+
+def check_node_address_absent(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """The given address is on no interface."""
+    return _address_problem(snapshot, wanted, "node-address-absent")
+
+
+def check_node_address_missing(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """No address can be chosen."""
+    return _address_problem(snapshot, wanted, "node-address-missing")
+
+
+def check_node_address_unusable(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """The given address leads nowhere."""
+    return _address_problem(snapshot, wanted, "node-address-unusable")
+
+
+def check_cidr_form(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """Every range and address that was given can be read as one."""
+    for variable, text in (("cluster_pod_cidr", wanted.pod_cidr), ("cluster_service_cidr", wanted.service_cidr)):
+        if any(map(_malformed_network, _parts(text))):
+            yield Observation(f'{variable} is "{text}"', "networks such as 10.244.0.0/16, without host bits")
+    if _malformed_network(wanted.node_cidr):
+        yield Observation(f'cluster_node_cidr is "{wanted.node_cidr}"', "one network such as 192.0.2.0/24")
+    if _malformed_address(wanted.node_ip):
+        yield Observation(f'cluster_node_ip is "{wanted.node_ip}"', "an address such as 192.0.2.11")
+
+
+def check_cidr_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """Pods, Services and nodes have ranges of their own."""
+    ranges = cluster_ranges(wanted)
+    nodes = _network(wanted.node_cidr)
+    if nodes is not None:
+        ranges.append(Range("cluster_node_cidr", nodes))
+    for one, other in combinations(ranges, 2):
+        if _overlap(one.network, other.network):
+            yield Observation(f"{one} overlaps {other}", "ranges that share no address")
+
+
+def check_cidr_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """No address of the host is one that a pod or Service may get."""
+    addresses = [
+        (link.name, address)
+        for link in snapshot.network.links
+        if not link.made_by_cluster
+        for address in link.addresses
+        if address.scope == "global"
+    ]
+    for cluster_range in cluster_ranges(wanted):
+        inside = [f"{address.address} ({name})" for name, address in addresses if address.ip in cluster_range.network]
+        if inside:
+            yield Observation(f"{', '.join(inside)} inside {cluster_range}", "no address of the host in this range")
+
+
+def check_cidr_route_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """No route of the host competes with the pods' and Services' ranges.
+
+    A route inside a range wins over it and cuts pods off: an error. One around it loses: only what lies behind it
+    and inside the range becomes unreachable, a warning.
+    """
+    for cluster_range in cluster_ranges(wanted):
+        inside: list[str] = []
+        around: list[str] = []
+        for destination, devices in _foreign_routes(snapshot, cluster_range):
+            if _made_by_routed_pod_network(snapshot, cluster_range, destination):
+                continue
+            if _overlap(destination, cluster_range.network):
+                narrower = destination.prefixlen >= cluster_range.network.prefixlen
+                (inside if narrower else around).append(f"{destination} by {', '.join(devices)}")
+        expected = f"no route that overlaps {cluster_range}"
+        if inside:
+            yield Observation(f"route {'; '.join(inside)}", expected)
+        if around:
+            yield Observation(
+                f"route {'; '.join(around)}",
+                expected,
+                severity=WARNING,
+                remedy="Make sure that nothing that pods or nodes must reach has an address in this range, "
+                "or choose another range.",
+            )
+
+
+def _foreign_routes(snapshot: Snapshot, cluster_range: Range) -> Iterator[tuple[IPNetwork, tuple[str, ...]]]:
+    """Routes that are neither the default nor made by the pod network, with their devices.
+
+    Those that come with an address inside the range are left to check_cidr_address_overlap.
+    """
+    for route in snapshot.network.routes:
+        if route.source and ipaddress.ip_address(route.source) in cluster_range.network:
+            continue
+        devices = tuple(device for device in route.devices if not is_cluster_device(device))
+        destination = _network(route.destination or "")
+        if devices and destination is not None and destination.prefixlen > _HALF_OF_EVERYTHING:
+            yield destination, devices
+
+
+def _made_by_routed_pod_network(snapshot: Snapshot, cluster_range: Range, destination: IPNetwork) -> bool:
+    """Whether a route leads to the pods of another node: some pod networks route over the ordinary interface."""
+    return (
+        snapshot.cluster.known
+        and cluster_range.variable == "cluster_pod_cidr"
+        and _overlap(destination, cluster_range.network)
+        and destination.prefixlen > cluster_range.network.prefixlen
+    )
+
+
+def check_port_in_use(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """Ports of Kubernetes are free, or taken by the program of Kubernetes to which they belong.
+
+    The latter is what a second run and a run after an interruption find; whose program it is, kubeadm_node decides.
+    """
+    for listener in snapshot.listeners:
+        program = wanted.ports[listener.port]
+        if listener.program != program:
+            yield Observation(
+                f"{listener.program or 'an unknown program'} listens on port {listener.port}",
+                f"{listener.port} free for {program}",
+            )
+
+
+def check_firewall_active(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """A distribution's firewall closes the ports between nodes by default."""
+    if snapshot.firewalls:
+        ports = ", ".join(str(port) for port in sorted(wanted.ports))
+        nodes = "TCP {0} and the pod network's own ports (flannel: UDP 8472) open between the nodes"
+        yield Observation(f"{', '.join(snapshot.firewalls)} active", nodes.format(ports))
+
+
+def check_resolv_conf(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """CoreDNS forwards to the node's name servers: there must be one, and it must not be the node itself."""
+    stub = any(_is_loopback(server) for server in snapshot.nameservers)
+    upstream = snapshot.nameservers
+    if stub and snapshot.resolved_nameservers is not None:
+        upstream = snapshot.resolved_nameservers
+    loops = [server for server in upstream if _is_loopback(server)]
+    expected = "the address of a name server that pods can reach"
+    if loops:
+        yield Observation(f"name server {', '.join(loops)}, which inside a pod is the pod itself", expected)
+    elif not upstream:
+        yield Observation("no name server", expected)
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def check_proxy_exceptions(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """A proxy of every session must not be asked for the cluster's own addresses: kubeadm hands it to static pods."""
+    if not {"http_proxy", "https_proxy"} & set(snapshot.proxies):
+        return
+    exceptions = [part.strip() for part in snapshot.proxies.get("no_proxy", "").split(",")]
+    if "*" in exceptions:
+        return
+    networks = [network for network in (_network(part) for part in exceptions) if network is not None]
+    node = node_address(snapshot, wanted)
+    needed = [entry.network for entry in cluster_ranges(wanted)]
+    if node:
+        needed.append(ipaddress.ip_network(node.address))
+    uncovered = [str(target) for target in needed if not any(_contains(network, target) for network in networks)]
+    if uncovered:
+        yield Observation(
+            f"/etc/environment sets a proxy, and its no_proxy lacks {', '.join(uncovered)}",
+            "no_proxy with the nodes, pods and Services",
+        )
+
+
+def _contains(network: IPNetwork, other: IPNetwork) -> bool:
+    return _overlap(network, other) and network.prefixlen <= other.prefixlen
+
+
+_ADDRESS_VARIABLES = ("cluster_node_ip", "cluster_node_cidr")
+_RANGE_VARIABLES = ("cluster_pod_cidr", "cluster_service_cidr")
+
+NETWORK_CHECKS = (
+    Check(
+        Description(
+            id="node-address-absent",
+            severity=ERROR,
+            purpose="cluster_node_ip is an address of the host.",
+            remedy="Correct cluster_node_ip of this host, or configure the interface.",
+            variables=_ADDRESS_VARIABLES,
+        ),
+        check_node_address_absent,
+    ),
+    Check(
+        Description(
+            id="node-address-missing",
+            severity=ERROR,
+            purpose="One address of the host can be chosen as the node's: the one inside cluster_node_cidr, else the "
+            "one that faces the first control plane node, else the default route's.",
+            remedy="Set cluster_node_cidr to the network that the nodes share, or cluster_node_ip for this host.",
+            variables=_ADDRESS_VARIABLES,
+        ),
+        check_node_address_missing,
+    ),
+    Check(
+        Description(
+            id="node-address-unusable",
+            severity=ERROR,
+            purpose="cluster_node_ip is no loopback, link-local or multicast address.",
+            remedy="Set cluster_node_ip to an address of the network that the nodes share.",
+            variables=_ADDRESS_VARIABLES,
+        ),
+        check_node_address_unusable,
+    ),
+    Check(
+        Description(
+            id="cidr-form",
+            severity=ERROR,
+            purpose="Ranges and addresses that were given can be read, and ranges have no host bits set.",
+            remedy="Correct the variable.",
+            variables=(*_RANGE_VARIABLES, *_ADDRESS_VARIABLES),
+        ),
+        check_cidr_form,
+    ),
+    Check(
+        Description(
+            id="cidr-overlap",
+            severity=ERROR,
+            purpose="The ranges of pods, Services and nodes share no address.",
+            remedy="Choose ranges that do not overlap; they cannot be changed once the cluster is there.",
+            variables=(*_RANGE_VARIABLES, "cluster_node_cidr"),
+        ),
+        check_cidr_overlap,
+    ),
+    Check(
+        Description(
+            id="cidr-address-overlap",
+            severity=ERROR,
+            purpose="No address of the host lies in the range of pods or Services; devices of the pod network aside.",
+            remedy="Choose another range for the cluster, or another address for the interface.",
+            variables=_RANGE_VARIABLES,
+        ),
+        check_cidr_address_overlap,
+    ),
+    Check(
+        Description(
+            id="cidr-route-overlap",
+            severity=ERROR,
+            purpose="No route of the host leads into the range of pods or Services; routes of the pod network aside. "
+            "A wider route that only contains the range is a warning.",
+            remedy="Choose another range for the cluster, or remove the route.",
+            variables=_RANGE_VARIABLES,
+        ),
+        check_cidr_route_overlap,
+    ),
+    Check(
+        Description(
+            id="port-in-use",
+            severity=ERROR,
+            purpose="The ports of the host's role are free or held by the program of Kubernetes that belongs there. "
+            f"Control plane: {', '.join(str(port) for port in sorted(Wanted(role=CONTROL_PLANE).ports))} "
+            "(6443 being cluster_api_port); worker: 10250.",
+            remedy="Stop the program or give it another port (ss -ltnp shows its process).",
+            variables=("cluster_api_port",),
+        ),
+        check_port_in_use,
+    ),
+    Check(
+        Description(
+            id="firewall-active",
+            severity=WARNING,
+            purpose="Neither ufw nor firewalld is active, or the operator knows that it lets the nodes talk.",
+            remedy="Open these ports between the nodes and waive this check, or switch the firewall off "
+            "(ufw disable, systemctl disable --now firewalld).",
+        ),
+        check_firewall_active,
+    ),
+    Check(
+        Description(
+            id="resolv-conf",
+            severity=WARNING,
+            purpose="The name servers that CoreDNS will forward to exist and are not the loopback address, which "
+            "inside a pod would be CoreDNS itself. systemd-resolved's list of real servers counts where it runs.",
+            remedy="Put a reachable name server into /etc/resolv.conf, or run systemd-resolved.",
+        ),
+        check_resolv_conf,
+    ),
+    Check(
+        Description(
+            id="proxy-exceptions",
+            severity=WARNING,
+            purpose="A proxy that /etc/environment sets for every session leaves out the node, pods and Services. "
+            "kubeadm copies these variables into the control plane's pods.",
+            remedy="Complete no_proxy in /etc/environment, or take the proxy out there: the roles use "
+            "cluster_http_proxy and cluster_https_proxy where a proxy is needed.",
+            variables=("cluster_http_proxy", "cluster_https_proxy"),
+        ),
+        check_proxy_exceptions,
+    ),
+)

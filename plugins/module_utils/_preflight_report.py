@@ -1,0 +1,215 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The preflight's report: findings of many hosts, waivers, one table and one sentence."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, replace
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_across_hosts import (
+    CROSS_CHECKS,
+    HostFacts,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import ERROR, WARNING, Finding
+
+WAIVED = "waived"
+
+KNOWN_IDS = frozenset(entry.description.id for entry in (*CHECKS, *CROSS_CHECKS))
+
+_ORDER = (ERROR, WARNING, WAIVED)
+_TITLES = ("severity", "check", "hosts", "found", "expected", "what to do")
+_GAP = "  "
+_LISTED_HOSTS = 6
+_NARROWEST_TABLE = 110
+_WIDEST_HOSTS = 24
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finding with every host that has it."""
+
+    finding: Finding
+    hosts: tuple[str, ...]
+    waived: bool = False
+
+    @property
+    def status(self) -> str:
+        """Severity, or that the finding was waived."""
+        return WAIVED if self.waived else self.finding.severity
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as modules return it and as the JSON report has it."""
+        return {**self.finding.as_dict(), "hosts": list(self.hosts), "waived": self.waived}
+
+
+class Line(NamedTuple):
+    """A line of the table with the status that decides its colour."""
+
+    status: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows in the order of their urgency, and what there is to say about the waivers."""
+
+    hosts: tuple[str, ...]
+    rows: tuple[Row, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows are errors, warnings and waived."""
+        return {
+            name: sum(row.status == status for row in self.rows)
+            for name, status in (("errors", ERROR), ("warnings", WARNING), ("waived", WAIVED))
+        }
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """The rows as they are returned and written."""
+        return [row.as_dict() for row in self.rows]
+
+    @property
+    def failure(self) -> str:
+        """Why the run has to stop, empty when it has not."""
+        errors = [row for row in self.rows if row.status == ERROR]
+        if not errors:
+            return ""
+        hosts = [host for host in self.hosts if any(host in row.hosts for row in errors)]
+        checks = dict.fromkeys(row.finding.id for row in errors)
+        return (
+            f"The preflight found {_count(len(errors), 'error')} on {_count(len(hosts), 'host')} "
+            f"({shorten_hosts(hosts)}): {', '.join(checks)}. Nothing was changed. The table above says what to do; "
+            "an id in prereqs_preflight_ignore waives a check."
+        )
+
+
+def build_report(
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    extra: Iterable[Mapping[str, Any]] = (),
+    ignore: Sequence[str] = (),
+    maximum_skew: float,
+) -> Report:
+    """Put the findings of all hosts, of their comparison and of other sources together.
+
+    :arg results: findings and facts by host, as preflight_info returns them.
+    :arg extra: further findings, each with its hosts.
+    :arg ignore: ids of checks that are waived.
+    """
+    rows = _merge(
+        [
+            *((_finding(entry), (host,)) for host, result in results.items() for entry in result["findings"]),
+            *_compare({host: result["facts"] for host, result in results.items()}, maximum_skew),
+            *((_finding(entry), tuple(entry["hosts"])) for entry in extra),
+        ]
+    )
+    found = list(dict.fromkeys(row.finding.id for row in rows))
+    rows = [replace(row, waived=row.finding.id in ignore) for row in rows]
+    rows.sort(key=lambda row: (_ORDER.index(row.status), found.index(row.finding.id)))
+    return Report(tuple(results), tuple(rows), tuple(_remarks(ignore, found)))
+
+
+def _finding(entry: Mapping[str, Any]) -> Finding:
+    return Finding(**{name: entry[name] for name in ("id", "severity", "found", "expected", "remedy")})
+
+
+def _compare(facts: HostFacts, maximum_skew: float) -> list[tuple[Finding, tuple[str, ...]]]:
+    return [
+        (check.description.finding(comparison.observation), comparison.hosts)
+        for check in CROSS_CHECKS
+        for comparison in check.compare(facts, maximum_skew)
+    ]
+
+
+def _merge(findings: Iterable[tuple[Finding, tuple[str, ...]]]) -> list[Row]:
+    """One row for every finding that several hosts share."""
+    hosts: dict[Finding, dict[str, None]] = {}
+    for finding, names in findings:
+        hosts.setdefault(finding, {}).update(dict.fromkeys(names))
+    return [Row(finding, tuple(names)) for finding, names in hosts.items()]
+
+
+def _remarks(ignore: Iterable[str], found: Sequence[str]) -> list[str]:
+    """What an operator should know about waivers that do nothing."""
+    remarks = []
+    for name in dict.fromkeys(ignore):
+        if name in found:
+            continue
+        if name in KNOWN_IDS:
+            remarks.append(f"The waiver {name} matches no finding; take it out, so that it cannot hide one later.")
+        else:
+            remarks.append(f"The waiver {name} is the id of no preflight check; docs/preflight_checks.md lists them.")
+    return remarks
+
+
+def render(report: Report, width: int) -> list[Line]:
+    """The table, or on a narrow terminal the same content as a list."""
+    counts = report.counts
+    summary = (
+        f"Preflight of {_count(len(report.hosts), 'host')}: {_count(counts['errors'], 'error')}, "
+        f"{_count(counts['warnings'], 'warning')}, {counts['waived']} waived"
+    )
+    if not report.rows:
+        return [Line("", summary)]
+    layout = _table if width >= _NARROWEST_TABLE else _list
+    return [Line("", summary), *layout(report.rows, width)]
+
+
+def shorten_hosts(hosts: Sequence[str]) -> str:
+    """Names of hosts, the first few when there are many."""
+    if len(hosts) <= _LISTED_HOSTS:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[: _LISTED_HOSTS - 1])} and {len(hosts) - _LISTED_HOSTS + 1} more"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    finding = row.finding
+    return (row.status, finding.id, shorten_hosts(row.hosts), finding.found, finding.expected, finding.remedy)
+
+
+def _table(rows: Sequence[Row], width: int) -> list[Line]:
+    """One table row per finding; found, expected and what to do share the width that the short columns leave."""
+    short = [max(len(cells[column]) for cells in [_TITLES, *map(_cells, rows)]) for column in (0, 1)]
+    names = [len(host) + len(",") for row in rows for host in row.hosts]
+    short.append(min(_WIDEST_HOSTS, max([len(_TITLES[2]), *names])))
+    unit = (width - sum(short) - len(_GAP) * (len(_TITLES) - 1)) // 7
+    widths = [*short, 2 * unit, 2 * unit, 3 * unit]
+    lines = [*_wrapped("", _TITLES, widths), Line("", "-" * (sum(widths) + len(_GAP) * (len(widths) - 1)))]
+    for row in rows:
+        lines += _wrapped(row.status, _cells(row), widths)
+    return lines
+
+
+def _wrapped(status: str, cells: Sequence[str], widths: Sequence[int]) -> list[Line]:
+    """The lines of one table row."""
+    columns = [textwrap.wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in zip(cells, widths)]
+    height = max(len(column) for column in columns)
+    filled = [column + [""] * (height - len(column)) for column in columns]
+    return [
+        Line(status, _GAP.join(cell.ljust(size) for cell, size in zip(parts, widths)).rstrip())
+        for parts in zip(*filled)
+    ]
+
+
+def _list(rows: Sequence[Row], width: int) -> list[Line]:
+    """A headline per finding and the other columns below it."""
+    margin = " " * (max(len(title) for title in _TITLES[3:]) + 2 * len(_GAP))
+    lines = []
+    for row in rows:
+        status, check, hosts, *rest = _cells(row)
+        lines.append(Line(status, f"{status.upper()} {check} on {hosts}"))
+        for title, text in zip(_TITLES[3:], rest):
+            label = (_GAP + title).ljust(len(margin))
+            wrapped = textwrap.wrap(text, width, initial_indent=label, subsequent_indent=margin, break_on_hyphens=False)
+            lines += [Line(status, part) for part in wrapped]
+    return lines

@@ -1,0 +1,56 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks the package repository on behalf of the preflight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
+    Fetcher,
+    find_version,
+    without_credentials,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Repository, Snapshot
+
+_CERTIFICATE_AUTHORITIES = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt")
+
+
+def ask_repository(
+    snapshot: Snapshot,
+    wanted: Wanted,
+    *,
+    url: str,
+    kind: str | None,
+    fetch: Fetcher,
+    root: Path = Path("/"),
+) -> Repository:
+    """Look the wanted version up in the index of the repository.
+
+    :arg kind: deb or rpm; None stands for what the distribution of the host uses.
+    """
+    if not url:
+        return Repository()
+    shown = without_credentials(url)
+    # A minimal installation has no certificate authorities until role prereqs installs them.
+    if url.startswith("https:") and not any((root / path).exists() for path in _CERTIFICATE_AUTHORITIES):
+        return Repository(url=shown, unverifiable=True)
+    try:
+        selection = find_version(
+            fetch,
+            url=url,
+            kind=kind or _kind_of(snapshot),
+            version=wanted.kubernetes_version,
+            architecture=snapshot.machine,
+        )
+    except GroundplaneError as error:
+        return Repository(url=shown, error=error)
+    return Repository(url=shown, version=selection.version)
+
+
+def _kind_of(snapshot: Snapshot) -> str:
+    families = {snapshot.os_release.get("ID", ""), *snapshot.os_release.get("ID_LIKE", "").split()}
+    return "rpm" if families & {"rhel", "fedora"} else "deb"

@@ -1,0 +1,465 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything the preflight knows about a host, read once and without changing anything."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import socket
+from base64 import b64decode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, Mapping, NamedTuple
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
+    PACKET_FILTERS,
+    KernelSupport,
+    read_kernel_support,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    Link,
+    Route,
+    Source,
+    parse_links,
+    parse_route_source,
+    parse_routes,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
+
+# Written by kubeadm_node before it starts `kubeadm init`, so that an interrupted run is known as one of ours.
+INIT_RECORD = "var/lib/groundplane/kubeadm-init.json"
+
+_STATE_FOLDERS = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
+_UNIT_FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+_TIME_SERVICES = ("chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd", "systemd-timesyncd")
+_SWAP_SERVICES = ("dphys-swapfile", "zramswap")
+_ZRAM_GENERATOR = "usr/lib/systemd/system-generators/zram-generator"
+_ZRAM_CONFIGURATIONS = ("etc/systemd/zram-generator.conf", "usr/lib/systemd/zram-generator.conf")
+_CREDENTIALS = (
+    "admin.conf",
+    "bootstrap-kubelet.conf",
+    "controller-manager.conf",
+    "kubelet.conf",
+    "scheduler.conf",
+    "super-admin.conf",
+)
+_PROXY_ASSIGNMENT = re.compile(
+    r"""^\s*(?:export\s+)?(https?_proxy|no_proxy)=["']?(.*?)["']?\s*$""", re.MULTILINE | re.I
+)
+_TCP_LISTEN = "0A"
+_ADJTIMEX_UNSYNCHRONISED = 5
+
+
+class Disk(NamedTuple):
+    """A file system that will hold Kubernetes' state, with the folders of it that lie there."""
+
+    folders: tuple[str, ...]
+    free_mib: int
+
+
+class Listener(NamedTuple):
+    """A TCP port that a program listens on; the program is empty when it cannot be seen."""
+
+    port: int
+    program: str
+
+
+class Network(NamedTuple):
+    """Interfaces, the main routing tables, and the address that faces the first control plane node."""
+
+    links: tuple[Link, ...] = ()
+    routes: tuple[Route, ...] = ()
+    peer_source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Cgroups:
+    """Version of the control groups and the controllers that the kernel offers."""
+
+    version: int = 2
+    controllers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ClusterFiles:
+    """What an earlier cluster, or an earlier run, has left on the host.
+
+    :arg record: kubeadm_node has begun to initialise a cluster here.
+    :arg credentials: files in /etc/kubernetes with which a component speaks to the API.
+    :arg server: the API that kubelet.conf or admin.conf names.
+    :arg ca_hash: SHA-256 of the CA certificate in the same file.
+    :arg prepared: images or state of Kubernetes already take up disk space.
+    """
+
+    record: bool = False
+    credentials: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = ()
+    etcd_data: bool = False
+    kubelet_certificates: bool = False
+    cni_configurations: tuple[str, ...] = ()
+    server: str = ""
+    ca_hash: str = ""
+    prepared: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether kubeadm_node can tell what this is: a node of a cluster, or a run of ours that was interrupted."""
+        return self.record or "kubelet.conf" in self.credentials or "admin.conf" in self.credentials
+
+    @property
+    def half_joined(self) -> bool:
+        """Whether a join was interrupted before kubelet had its own credentials; kubeadm_node repairs that."""
+        return "bootstrap-kubelet.conf" in self.credentials
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What the package repository answered.
+
+    :arg version: the version that will be installed.
+    :arg error: why there is none.
+    :arg unverifiable: the host has no certificate authorities yet to ask an https address.
+    """
+
+    url: str = ""
+    version: str = ""
+    error: GroundplaneError | None = None
+    unverifiable: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A host at one moment."""
+
+    user_id: int
+    hostname: str
+    machine: str
+    machine_id: str
+    product_uuid: str
+    os_release: Mapping[str, str]
+    kernel: KernelSupport
+    cpus: int
+    memory_mib: int
+    disks: tuple[Disk, ...]
+    systemd_running: bool
+    namespaces: frozenset[str]
+    cgroups: Cgroups
+    swaps: tuple[str, ...]
+    swap_sources: tuple[str, ...]
+    listeners: tuple[Listener, ...]
+    clock_synchronised: bool | None
+    time_services: tuple[str, ...]
+    network: Network
+    nameservers: tuple[str, ...]
+    resolved_nameservers: tuple[str, ...] | None
+    firewalls: tuple[str, ...]
+    selinux_enforcing: bool
+    proxies: Mapping[str, str]
+    cluster: ClusterFiles
+    runtime_version: str
+    cri_socket_exists: bool
+    repository: Repository = Repository()
+
+
+def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> Snapshot:
+    """Read the host.
+
+    :arg root: where the host's files begin; a recorded tree in tests.
+    """
+    uname = os.uname()
+    return Snapshot(
+        user_id=os.geteuid(),
+        hostname=uname.nodename,
+        machine=uname.machine,
+        machine_id=_text(root / "etc/machine-id").strip(),
+        product_uuid=_text(root / "sys/class/dmi/id/product_uuid").strip().lower(),
+        os_release=parse_os_release(_text(root / "etc/os-release")),
+        kernel=_read_kernel(root, uname.release, wanted),
+        cpus=len(os.sched_getaffinity(0)),
+        memory_mib=parse_memory_mib(_text(root / "proc/meminfo")),
+        disks=_read_disks(root),
+        systemd_running=(root / "run/systemd/system").is_dir(),
+        namespaces=frozenset(_names(root / "proc/self/ns")),
+        cgroups=_read_cgroups(root),
+        swaps=parse_swaps(_text(root / "proc/swaps")),
+        swap_sources=_read_swap_sources(root),
+        listeners=_read_listeners(root, wanted.ports),
+        clock_synchronised=clock_synchronised(),
+        time_services=tuple(name for name in _TIME_SERVICES if _unit_exists(root, name + ".service")),
+        nameservers=parse_nameservers(_text(root / "etc/resolv.conf")),
+        resolved_nameservers=_read_resolved_nameservers(root),
+        firewalls=_read_firewalls(runner, root),
+        selinux_enforcing=_text(root / "sys/fs/selinux/enforce").strip() == "1",
+        proxies=parse_proxies(_text(root / "etc/environment")),
+        cluster=_read_cluster_files(root),
+        runtime_version=_read_runtime_version(runner),
+        cri_socket_exists=(root / socket_path(wanted.cri_socket).lstrip("/")).exists(),
+        network=_read_network(runner, wanted),
+    )
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """Fields of /etc/os-release."""
+    fields = re.findall(r"""^([A-Z_]+)=["']?(.*?)["']?$""", text, re.MULTILINE)
+    return dict(fields)
+
+
+def parse_memory_mib(meminfo: str) -> int:
+    """Physical memory from /proc/meminfo."""
+    match = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return int(match.group(1)) // 1024 if match else 0
+
+
+def parse_swaps(text: str) -> tuple[str, ...]:
+    """Devices and files from /proc/swaps."""
+    return tuple(line.split()[0] for line in text.splitlines()[1:])
+
+
+def parse_nameservers(text: str) -> tuple[str, ...]:
+    """Addresses of the name servers in a resolv.conf."""
+    return tuple(re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE))
+
+
+def parse_proxies(text: str) -> dict[str, str]:
+    """Proxy variables of every session, from /etc/environment; kubeadm would copy them into the static pods.
+
+    The module's own environment tells less: the task that runs it may have a proxy for its downloads.
+    """
+    return {name.lower(): value for name, value in _PROXY_ASSIGNMENT.findall(text) if value}
+
+
+def parse_fstab_swaps(text: str) -> list[str]:
+    """What fstab turns on as swap at boot."""
+    entries = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return [
+        entry[0]
+        for entry in entries
+        if len(entry) > 2 and entry[2] == "swap" and "noauto" not in ",".join(entry[3:4]).split(",")
+    ]
+
+
+def parse_listening_inodes(text: str) -> list[tuple[int, str]]:
+    """Port and socket inode of every listener in /proc/net/tcp or tcp6."""
+    rows = (line.split() for line in text.splitlines()[1:])
+    return [(int(row[1].rpartition(":")[2], 16), row[9]) for row in rows if row[3] == _TCP_LISTEN]
+
+
+def parse_kubeconfig(text: str) -> tuple[str, str]:
+    """Server and SHA-256 of the CA certificate of a kubeconfig, empty where it has none.
+
+    kubeadm writes these two fields on lines of their own; targets have no YAML parser to rely on.
+    """
+    server = re.search(r"^\s+server:\s*(\S+)", text, re.MULTILINE)
+    authority = re.search(r"^\s+certificate-authority-data:\s*(\S+)", text, re.MULTILINE)
+    digest = "sha256:" + hashlib.sha256(b64decode(authority.group(1))).hexdigest() if authority else ""
+    return (server.group(1) if server else ""), digest
+
+
+def parse_runtime_version(text: str) -> str:
+    """Version from `containerd --version`, whose third word it is."""
+    match = re.search(r"\sv?(\d+\.\d+\.\d+)", text)
+    return match.group(1) if match else ""
+
+
+def socket_path(cri_socket: str) -> str:
+    """Path of a CRI socket given as an address."""
+    return cri_socket[len("unix://") :] if cri_socket.startswith("unix://") else cri_socket
+
+
+def clock_synchronised() -> bool | None:
+    """Whether the kernel holds its clock for synchronised; None when it cannot be asked."""
+    try:
+        adjtimex = ctypes.CDLL(None).adjtimex
+    except (AttributeError, OSError):
+        return None
+    # A zeroed struct timex (208 bytes on 64-bit machines) asks and sets nothing.
+    state: int = adjtimex(ctypes.create_string_buffer(512))
+    return None if state < 0 else state != _ADJTIMEX_UNSYNCHRONISED
+
+
+def resolve(name: str) -> str:
+    """First address of a name, the name itself when it is an address, empty when nothing knows it."""
+    try:
+        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError:
+        return ""
+
+
+def _text(path: Path) -> str:
+    """Content of a file, empty when there is none or it may not be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _names(folder: Path) -> list[str]:
+    """Sorted names in a folder, none when there is no such folder."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []
+
+
+def _unit_exists(root: Path, unit: str) -> bool:
+    return any((root / folder / unit).is_file() for folder in _UNIT_FOLDERS)
+
+
+def _read_kernel(root: Path, release: str, wanted: Wanted) -> KernelSupport:
+    modules = [*wanted.kernel_modules, *(module for alternatives in PACKET_FILTERS for module in alternatives)]
+    return read_kernel_support(root, release, modules)
+
+
+def _read_disks(root: Path) -> tuple[Disk, ...]:
+    """Free space where Kubernetes' state will lie, asked of the nearest folder that exists."""
+    devices: dict[int, tuple[Path, list[str]]] = {}
+    for folder in _STATE_FOLDERS:
+        path = root / folder.lstrip("/")
+        while not path.is_dir():
+            path = path.parent
+        devices.setdefault(path.stat().st_dev, (path, []))[1].append(folder)
+    disks = []
+    for path, folders in devices.values():
+        space = os.statvfs(path)
+        disks.append(Disk(tuple(folders), space.f_bavail * space.f_frsize // 2**20))
+    return tuple(disks)
+
+
+def _read_cgroups(root: Path) -> Cgroups:
+    """Version by what is mounted at /sys/fs/cgroup; in hybrid mode the controllers are version 1."""
+    mounts = (line.split() for line in _text(root / "proc/self/mounts").splitlines())
+    if any(mount[1] == "/sys/fs/cgroup" and mount[2] == "cgroup2" for mount in mounts):
+        return Cgroups(2, frozenset(_text(root / "sys/fs/cgroup/cgroup.controllers").split()))
+    rows = (line.split() for line in _text(root / "proc/cgroups").splitlines()[1:])
+    return Cgroups(1, frozenset(row[0] for row in rows if row[3] == "1"))
+
+
+def _read_swap_sources(root: Path) -> tuple[str, ...]:
+    """What would turn swap on at the next boot."""
+    sources = [f"/etc/fstab ({device})" for device in parse_fstab_swaps(_text(root / "etc/fstab"))]
+    units = root / "etc/systemd/system"
+    sources += ["systemd unit " + name for name in _names(units) if name.endswith(".swap") and (units / name).is_file()]
+    sources += ["service " + name for name in _SWAP_SERVICES if _enabled(root, name)]
+    if (root / _ZRAM_GENERATOR).exists() and any(_text(root / path).strip() for path in _ZRAM_CONFIGURATIONS):
+        sources.append("zram-generator")
+    return tuple(sources)
+
+
+def _enabled(root: Path, service: str) -> bool:
+    return (root / "etc/systemd/system/multi-user.target.wants" / (service + ".service")).is_symlink()
+
+
+def _read_listeners(root: Path, ports: Iterable[int]) -> tuple[Listener, ...]:
+    """Listeners on the given ports, each with its program."""
+    tables = (_text(root / "proc/net" / name) for name in ("tcp", "tcp6"))
+    inodes = {inode: port for table in tables for port, inode in parse_listening_inodes(table) if port in set(ports)}
+    programs = _programs_of_sockets(root, set(inodes)) if inodes else {}
+    return tuple(sorted({Listener(port, programs.get(inode, "")) for inode, port in inodes.items()}))
+
+
+def _programs_of_sockets(root: Path, inodes: set[str]) -> dict[str, str]:
+    """Program by socket inode, for the given inodes that some process holds."""
+    programs = {}
+    for process in _names(root / "proc"):
+        if not process.isdigit():
+            continue
+        descriptors = root / "proc" / process / "fd"
+        for descriptor in _names(descriptors):
+            inode = _socket_inode(descriptors / descriptor)
+            if inode in inodes:
+                programs[inode] = _program(root / "proc" / process)
+    return programs
+
+
+def _socket_inode(descriptor: Path) -> str:
+    """Inode of the socket that a file descriptor is, empty for anything else or one closed meanwhile."""
+    try:
+        match = re.match(r"socket:\[(\d+)\]$", os.readlink(descriptor))
+    except OSError:
+        return ""
+    return match.group(1) if match else ""
+
+
+def _program(process: Path) -> str:
+    command = _text(process / "cmdline").split("\0")[0]
+    return command.rpartition("/")[2]
+
+
+def _read_resolved_nameservers(root: Path) -> tuple[str, ...] | None:
+    """Name servers behind systemd-resolved, None when it does not run; kubeadm points kubelet to this file."""
+    path = root / "run/systemd/resolve/resolv.conf"
+    return parse_nameservers(_text(path)) if path.exists() else None
+
+
+def _read_firewalls(runner: Runner, root: Path) -> tuple[str, ...]:
+    """Firewalls of the distribution that are switched on."""
+    active = []
+    if re.search(r"^ENABLED=yes", _text(root / "etc/ufw/ufw.conf"), re.MULTILINE):
+        active.append("ufw")
+    if _unit_exists(root, "firewalld.service"):
+        answer = runner.run(["systemctl", "is-active", "firewalld.service"], check=False)
+        if answer.stdout.strip() == "active":
+            active.append("firewalld")
+    return tuple(active)
+
+
+def _read_cluster_files(root: Path) -> ClusterFiles:
+    """What kubeadm, kubelet, etcd and a pod network have left."""
+    kubernetes = root / "etc/kubernetes"
+    credentials = tuple(name for name in _CREDENTIALS if (kubernetes / name).exists())
+    server, ca_hash = parse_kubeconfig(_text(kubernetes / "kubelet.conf") or _text(kubernetes / "admin.conf"))
+    etcd_data = (root / "var/lib/etcd/member").is_dir()
+    return ClusterFiles(
+        record=(root / INIT_RECORD).exists(),
+        credentials=credentials,
+        manifests=tuple(name for name in _names(kubernetes / "manifests") if name.endswith(".yaml")),
+        etcd_data=etcd_data,
+        kubelet_certificates=bool(_names(root / "var/lib/kubelet/pki")),
+        cni_configurations=tuple(
+            name for name in _names(root / "etc/cni/net.d") if name.endswith((".conf", ".conflist", ".json"))
+        ),
+        server=server,
+        ca_hash=ca_hash,
+        prepared=etcd_data
+        or bool(credentials)
+        or bool(_names(root / "var/lib/containerd/io.containerd.content.v1.content/blobs")),
+    )
+
+
+def _read_runtime_version(runner: Runner) -> str:
+    """Version of containerd, empty when it is not installed yet."""
+    containerd = runner.find("containerd")
+    return parse_runtime_version(runner.run([containerd, "--version"]).stdout) if containerd else ""
+
+
+def _read_network(runner: Runner, wanted: Wanted) -> Network:
+    """Interfaces and routes by iproute2; a minimal host has no other tool, and Python none."""
+    if runner.find("ip") is None:
+        raise GroundplaneError(
+            "The program ip is not installed",
+            expected="iproute2, by which Ansible and the preflight read interfaces and routes",
+            remedy="install the package iproute2 (Debian, Ubuntu) or iproute (RHEL and its relatives)",
+        )
+    return Network(
+        links=parse_links(runner.run(["ip", "-json", "address"]).stdout),
+        routes=parse_routes(runner.run(["ip", "-json", "-4", "route"]).stdout)
+        + parse_routes(runner.run(["ip", "-json", "-6", "route"], check=False).stdout),
+        peer_source=_read_peer_source(runner, wanted),
+    )
+
+
+def _read_peer_source(runner: Runner, wanted: Wanted) -> Source | None:
+    """Address that faces the peer; not asked when the inventory decides without it."""
+    if wanted.node_ip or wanted.node_cidr or not wanted.peer_address:
+        return None
+    destination = resolve(wanted.peer_address)
+    if not destination:
+        return None
+    answer = runner.run(["ip", "-json", "route", "get", destination], check=False)
+    return parse_route_source(answer.stdout) if answer.rc == 0 else None

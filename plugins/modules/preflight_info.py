@@ -1,0 +1,349 @@
+#!/usr/bin/python
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module preflight_info."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight_info
+short_description: Look for what would keep a host from becoming a node
+version_added: 1.0.0
+description:
+  - Reads a host and reports what would stop or harm kubeadm, kubelet or the pods there, each finding with what was
+    found, what was expected and what to do. The page C(docs/preflight_checks.md) lists all checks.
+  - Never changes anything and never fails because of a finding; M(groundplane.kubeadm.preflight_report) decides over
+    all hosts.
+  - A node of a running cluster and a host on which an earlier run was interrupted are recognised. What Kubernetes
+    itself occupies there, such as its ports, is no finding.
+  - The action plugin of the same name adds how far the clock of the host is from the controller's.
+author:
+  - groundplane.kubeadm contributors (@groundplane)
+extends_documentation_fragment:
+  - groundplane.kubeadm._attributes.info_module
+requirements:
+  - iproute2 on the host
+options:
+  role:
+    description: What the host is to become.
+    type: str
+    choices: [control_plane, worker]
+    required: true
+  kubernetes_version:
+    description: Minor or exact version of Kubernetes, such as V(1.36) or V(1.36.3).
+    type: str
+    required: true
+  pod_cidr:
+    description:
+      - Range of the pods; two of them, separated by a comma, for dual stack.
+      - The first one decides the family of the node's address.
+    type: str
+    required: true
+  service_cidr:
+    description: Range of the Services, in the same form.
+    type: str
+    required: true
+  node_ip:
+    description: Address of the node, where it is given.
+    type: str
+    default: ""
+  node_cidr:
+    description: Network in which the node has its address, where it is given. Has no effect beside O(node_ip).
+    type: str
+    default: ""
+  peer_address:
+    description:
+      - Address or name of the API endpoint or the first control plane node. The address from which the host would speak
+        to it is the node's address, unless O(node_ip) or O(node_cidr) decides.
+      - When it cannot be resolved or reached by a route, the address of the default route is the node's address.
+    type: str
+    default: ""
+  api_port:
+    description: Port of the API server.
+    type: int
+    default: 6443
+  cri_socket:
+    description: Socket of the container runtime.
+    type: str
+    default: unix:///run/containerd/containerd.sock
+  swap_allowed:
+    description: Whether swap may stay on.
+    type: bool
+    default: false
+  cgroup_v1_allowed:
+    description: Whether control groups of version 1 are accepted.
+    type: bool
+    default: false
+  kernel_modules:
+    description: Modules that have to be in the kernel or loadable.
+    type: list
+    elements: str
+    default: [overlay, br_netfilter]
+  repository_url:
+    description:
+      - Repository of the Kubernetes packages that has to be reachable from the host.
+      - Nothing is asked when it is empty.
+    type: str
+    default: ""
+  repository_kind:
+    description: Kind of the repository; by default the one that the host's distribution uses.
+    type: str
+    choices: [deb, rpm]
+  repository_timeout:
+    description: Seconds without an answer after which the repository counts as unreachable.
+    type: int
+    default: 15
+  thresholds:
+    description: Figures in place of the defaults of the role.
+    type: dict
+    default: {}
+    suboptions:
+      cpus:
+        description: Fewest CPUs; 2 for a control plane node and 1 for a worker by default.
+        type: int
+      memory_mib:
+        description: Least memory in MiB; 1700 for a control plane node and 900 for a worker by default.
+        type: int
+      disk_mib:
+        description: Least free space in MiB for the state of Kubernetes; 4096 by default.
+        type: int
+      recommended_disk_mib:
+        description: Free space in MiB below which there is a warning; 10240 by default.
+        type: int
+seealso:
+  - module: groundplane.kubeadm.preflight_report
+"""
+
+EXAMPLES = r"""
+- name: Read every host
+  groundplane.kubeadm.preflight_info:
+    role: "{{ 'control_plane' if inventory_hostname in groups['control_plane'] else 'worker' }}"
+    kubernetes_version: "1.36"
+    pod_cidr: 10.244.0.0/16
+    service_cidr: 10.96.0.0/12
+    peer_address: 192.0.2.11
+    repository_url: https://pkgs.k8s.io/core:/stable:/v1.36/deb/
+  register: preflight
+"""
+
+RETURN = r"""
+findings:
+  description: What was found on the host; empty when nothing was.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Name of the check.
+      type: str
+      sample: cpu-count
+    severity:
+      description: V(error) for what stops kubeadm, the cluster or its pods, V(warning) for what may.
+      type: str
+      sample: error
+    found:
+      description: What is there.
+      type: str
+      sample: 1 CPU
+    expected:
+      description: What should be there.
+      type: str
+      sample: at least 2
+    remedy:
+      description: What to do.
+      type: str
+      sample: Give the machine more CPUs.
+facts:
+  description: What the comparison across hosts and the roles need to know.
+  returned: always
+  type: dict
+  contains:
+    hostname:
+      description: Name of the host as its kernel has it.
+      type: str
+    machine_id:
+      description: Content of /etc/machine-id.
+      type: str
+    product_uuid:
+      description: Number of the machine in its firmware, empty where there is none.
+      type: str
+    macs:
+      description: MAC addresses of the interfaces that carry an address.
+      type: list
+      elements: str
+    addresses:
+      description: Global addresses of the host, those of the pod network left out.
+      type: list
+      elements: str
+    node:
+      description: The decision which address is the node's; null when none can be.
+      type: dict
+      contains:
+        address:
+          description: The node's address.
+          type: str
+          sample: 192.0.2.11
+        interface:
+          description: The interface that has it.
+          type: str
+          sample: eth1
+        mtu:
+          description: The MTU of this interface.
+          type: int
+          sample: 1500
+    os:
+      description: Family, distribution, release and version, in Ansible's words.
+      type: dict
+      sample: {family: Debian, distribution: Debian, release: trixie, version: "13"}
+    kernel:
+      description: Release of the running kernel.
+      type: str
+    architecture:
+      description: Architecture of the machine in the kernel's words.
+      type: str
+      sample: x86_64
+    cgroup_version:
+      description: Version of the control groups.
+      type: int
+      sample: 2
+    cpus:
+      description: Usable CPUs.
+      type: int
+    memory_mib:
+      description: Physical memory.
+      type: int
+    package_version:
+      description: Exact version that the repository has for O(kubernetes_version), empty when that is not known.
+      type: str
+      sample: 1.36.3
+    cluster:
+      description: The cluster to which the host belongs already.
+      type: dict
+      contains:
+        known:
+          description: Whether the host is a node, or an interrupted run was about to make it one.
+          type: bool
+        server:
+          description: Address of the API according to the kubeconfig on the host, empty without one.
+          type: str
+        ca_hash:
+          description: SHA-256 of the CA certificate in the same file, empty without one.
+          type: str
+    epoch:
+      description: Clock of the host when the module began and when it ended, in seconds since 1970.
+      type: dict
+      contains:
+        begin:
+          description: When the module began.
+          type: float
+        end:
+          description: When the module ended.
+          type: float
+    clock_offset:
+      description: How far the clock of the host is ahead of the controller's. Added by the action plugin.
+      type: dict
+      contains:
+        seconds:
+          description: The middle of what the measurement allows.
+          type: float
+        uncertainty:
+          description: How far the truth can be from that.
+          type: float
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
+    url_fetcher,
+    wanted_version,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import facts_of, run_checks
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted, thresholds_for
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_repository import ask_repository
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import read_snapshot
+
+
+def argument_spec() -> dict[str, Any]:
+    """Options of the module."""
+    return {
+        "role": {"type": "str", "choices": ["control_plane", "worker"], "required": True},
+        "kubernetes_version": {"type": "str", "required": True},
+        "pod_cidr": {"type": "str", "required": True},
+        "service_cidr": {"type": "str", "required": True},
+        "node_ip": {"type": "str", "default": ""},
+        "node_cidr": {"type": "str", "default": ""},
+        "peer_address": {"type": "str", "default": ""},
+        "api_port": {"type": "int", "default": 6443},
+        "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
+        "swap_allowed": {"type": "bool", "default": False},
+        "cgroup_v1_allowed": {"type": "bool", "default": False},
+        "kernel_modules": {"type": "list", "elements": "str", "default": ["overlay", "br_netfilter"]},
+        "repository_url": {"type": "str", "default": ""},
+        "repository_kind": {"type": "str", "choices": ["deb", "rpm"]},
+        "repository_timeout": {"type": "int", "default": 15},
+        "thresholds": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "cpus": {"type": "int"},
+                "memory_mib": {"type": "int"},
+                "disk_mib": {"type": "int"},
+                "recommended_disk_mib": {"type": "int"},
+            },
+        },
+    }
+
+
+def wanted_of(params: dict[str, Any]) -> Wanted:
+    """The options in the words of the checks."""
+    return Wanted(
+        role=params["role"],
+        kubernetes_version=wanted_version(params["kubernetes_version"]),
+        pod_cidr=params["pod_cidr"],
+        service_cidr=params["service_cidr"],
+        node_ip=params["node_ip"],
+        node_cidr=params["node_cidr"],
+        peer_address=params["peer_address"],
+        api_port=params["api_port"],
+        cri_socket=params["cri_socket"],
+        swap_allowed=params["swap_allowed"],
+        cgroup_v1_allowed=params["cgroup_v1_allowed"],
+        kernel_modules=tuple(params["kernel_modules"]),
+        thresholds=thresholds_for(params["role"], params["thresholds"]),
+    )
+
+
+def body(module: AnsibleModule) -> dict[str, Any]:
+    """Read the host and judge it."""
+    begin = time.time()
+    params = module.params
+    wanted = wanted_of(params)
+    host = read_snapshot(ModuleRunner(module), wanted)
+    repository = ask_repository(
+        host,
+        wanted,
+        url=params["repository_url"],
+        kind=params["repository_kind"],
+        fetch=url_fetcher(params["repository_timeout"]),
+    )
+    snapshot = replace(host, repository=repository)
+    return {
+        "changed": False,
+        "findings": [finding.as_dict() for finding in run_checks(snapshot, wanted)],
+        "facts": {**facts_of(snapshot, wanted), "epoch": {"begin": begin, "end": time.time()}},
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True), body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin preflight_report."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight_report
+short_description: Compare hosts, report the findings of the preflight and stop on errors
+version_added: 1.0.0
+description:
+  - Takes what M(groundplane.kubeadm.preflight_info) returned for every host, adds what only shows when hosts are
+    compared (the same hostname, MAC, product_uuid, machine-id or node address twice, clocks that disagree) and prints
+    one table, errors first.
+  - Fails when an error remains that is not waived. Warnings never fail.
+  - Runs on the controller; nothing is sent to any host. Use it with C(run_once).
+author:
+  - groundplane.kubeadm contributors (@groundplane)
+options:
+  results:
+    description:
+      - The registered results of M(groundplane.kubeadm.preflight_info) by host.
+      - Only C(findings) and C(facts) of each are looked at.
+    type: dict
+    required: true
+  extra_findings:
+    description: Findings from other sources that belong into the same table.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: Name of the check.
+        type: str
+        required: true
+      severity:
+        description: How bad it is.
+        type: str
+        choices: [error, warning]
+        required: true
+      found:
+        description: What is there.
+        type: str
+        required: true
+      expected:
+        description: What should be there.
+        type: str
+        required: true
+      remedy:
+        description: What to do.
+        type: str
+        required: true
+      hosts:
+        description: Hosts concerned.
+        type: list
+        elements: str
+        required: true
+  ignore:
+    description:
+      - Checks that are waived, by id. Their findings stay in the table and no longer fail.
+      - An id that matches no finding, or no check at all, is named in a warning.
+    type: list
+    elements: str
+    default: []
+  maximum_clock_skew:
+    description: Seconds by which the clocks of two hosts may differ. More than two seconds are a warning.
+    type: float
+    default: 30
+  json_path:
+    description: File on the controller for the findings as JSON. It is not written in check mode.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and predict changes without making them.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+  platform:
+    description: Operating systems on which the module runs.
+    support: full
+    platforms: linux
+seealso:
+  - module: groundplane.kubeadm.preflight_info
+"""
+
+EXAMPLES = r"""
+- name: Report what was found on all hosts
+  groundplane.kubeadm.preflight_report:
+    results: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'preflight'))) }}"
+    ignore: [firewall-active]
+    json_path: preflight.json
+  run_once: true
+"""
+
+RETURN = r"""
+findings:
+  description:
+    - All findings, errors first, then warnings, then what was waived; one entry where several hosts share a finding.
+    - After a failure they are in the table and in O(json_path) only, so that the message stays readable.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Name of the check.
+      type: str
+      sample: duplicate-hostname
+    severity:
+      description: V(error) or V(warning).
+      type: str
+      sample: error
+    found:
+      description: What is there.
+      type: str
+      sample: hostname debian
+    expected:
+      description: What should be there.
+      type: str
+      sample: a name of its own for every host
+    remedy:
+      description: What to do.
+      type: str
+      sample: Set another name with hostnamectl set-hostname NAME.
+    hosts:
+      description: Hosts concerned, by their names in the inventory.
+      type: list
+      elements: str
+      sample: [master-1, worker-1]
+    waived:
+      description: Whether O(ignore) names the check.
+      type: bool
+      sample: false
+counts:
+  description: How many errors and warnings there are, and how many findings were waived.
+  returned: always
+  type: dict
+  sample: {errors: 1, warnings: 0, waived: 0}
+"""

@@ -1,0 +1,47 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host looks like, so that two looks can be compared."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from tests.e2e.support.lab import LabSet
+
+#: Folders that a run of the collection could write to. What belongs to Ansible's own connection is left out.
+FOLDERS = "/etc /home /opt /root /srv /usr/lib /usr/local /usr/share/keyrings /var/lib"
+KERNEL_SETTINGS = "^(net[.]bridge|net[.]ipv[46][.](ip_forward|conf[.]all[.]forwarding)|vm[.]|kernel[.]panic)"
+PARTS = {
+    "packages": "dpkg-query --show --showformat '${Package} ${Version} ${db:Status-Abbrev}\\n'; apt-mark showhold",
+    "files": (
+        f"find {FOLDERS} -xdev \\( -path /root/.ansible -o -path /var/lib/systemd -o -name __pycache__ \\) -prune -o "
+        "-not -path /root -printf '%p %y %m %U:%G %s %l %T@\\n' | sort"
+    ),
+    "content of /etc": "find /etc -xdev -type f -exec sha256sum {} + | sort -k 2",
+    "kernel settings": f"sysctl --all --pattern '{KERNEL_SETTINGS}' 2>/dev/null",
+    "modules": "cut -d ' ' -f 1 /proc/modules | sort",
+    "swap": "cat /proc/swaps",
+    "firewall": "for save in iptables-save ip6tables-save; do ! command -v $save || $save | grep -v '^[#:]'; done",
+    "links": "ls /sys/class/net",
+    "units": "systemctl list-unit-files --no-legend --no-pager",
+    "processes": "systemctl list-units --type=service --state=active --plain --no-legend | cut -d ' ' -f 1 | sort",
+}
+SCRIPT = "\n".join(f"echo '== {name}'\n{command}" for name, command in PARTS.items())
+
+Fingerprint = Mapping[str, str]
+
+
+def take(nodes: LabSet, names: Iterable[str] | None = None) -> Fingerprint:
+    """Fingerprint of every named host, or of all."""
+    return nodes.run_on(nodes.names if names is None else names, SCRIPT)
+
+
+def differences(before: Fingerprint, after: Fingerprint) -> str:
+    """Lines that differ, by host; nothing when the hosts are as they were."""
+    return "\n".join(
+        f"{host}: {line}"
+        for host in before
+        for line in difflib.unified_diff(before[host].splitlines(), after[host].splitlines(), lineterm="", n=0)
+    )

@@ -1,0 +1,130 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of nodes of the lab as the tests see them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import nodes as lab_nodes
+from tests.lab import ssh
+from tests.lab.podman import Podman
+from tests.lab.process import attempt
+from tests.lab.settings import REPOSITORY_ROOT, paths
+
+LAB_SECONDS = 900
+COMMAND_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class LabSet:
+    """One named set of nodes."""
+
+    name: str
+    release: str = "trixie"
+    containerd: str = "1.7"
+
+    def up(self, *, masters: int = 1, workers: int = 0) -> None:
+        """Have at least this many nodes, all running, and an inventory that lists every node of the set."""
+        _lab(
+            "up",
+            f"--name={self.name}",
+            f"--masters={masters}",
+            f"--workers={workers}",
+            f"--os={self.release}",
+            f"--containerd={self.containerd}",
+        )
+
+    def down(self) -> None:
+        """Remove the set, also what a killed run left of it."""
+        _lab("down", f"--name={self.name}")
+
+    @property
+    def inventory(self) -> Path:
+        """Folder of the inventory that the lab wrote for the set."""
+        return paths().inventory(self.name)
+
+    @property
+    def nodes(self) -> list[lab_nodes.Node]:
+        """Nodes of the set, by address."""
+        return [found.node for found in lab_nodes.found_nodes(Podman(paths()), self.name)]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all nodes."""
+        return [node.name for node in self.nodes]
+
+    @property
+    def masters(self) -> list[str]:
+        """Names of the control plane nodes."""
+        return [node.name for node in self.nodes if node.group == lab_nodes.CONTROL_PLANE]
+
+    @property
+    def workers(self) -> list[str]:
+        """Names of the workers."""
+        return [node.name for node in self.nodes if node.group == lab_nodes.WORKERS]
+
+    def address(self, name: str) -> str:
+        """Address of a node."""
+        return str(self._node(name).address)
+
+    def kill(self, names: Iterable[str]) -> None:
+        """Cut the power of nodes."""
+        lab_nodes.kill(list(names))
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Shut nodes down in order."""
+        lab_nodes.stop(list(names))
+
+    def start(self, names: Iterable[str]) -> None:
+        """Switch nodes on and wait until they answer."""
+        lab_nodes.start(list(names))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove nodes with their disks."""
+        lab_nodes.remove(list(names))
+
+    def command(self, name: str, script: str) -> list[str]:
+        """Command that runs a shell script on a node."""
+        return ssh.command(paths(), self._node(name).address, [script])
+
+    def attempt(self, name: str, script: str, *, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Run a shell script on a node; its failure is an answer."""
+        return attempt(self.command(name, script), timeout=seconds)
+
+    def run(self, name: str, script: str, *, seconds: float = COMMAND_SECONDS) -> str:
+        """Run a shell script on a node and return its output."""
+        result = self.attempt(name, script, seconds=seconds)
+        assert result.returncode == 0, (
+            f"{name}: `{script}` ended with {result.returncode}: {result.stderr}{result.stdout}"
+        )
+        return result.stdout
+
+    def run_on(self, names: Iterable[str], script: str) -> dict[str, str]:
+        """Run a shell script on several nodes at once and return the output of each."""
+        chosen = list(names)
+        with ThreadPoolExecutor(max_workers=max(len(chosen), 1)) as pool:
+            return dict(zip(chosen, pool.map(lambda name: self.run(name, script), chosen), strict=True))
+
+    def _node(self, name: str) -> lab_nodes.Node:
+        return lab_nodes.find([name], self.nodes)[0]
+
+
+def _lab(*arguments: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.lab", *arguments],
+        cwd=REPOSITORY_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LAB_SECONDS,
+        check=False,
+    )
+    assert result.returncode == 0, f"`python -m tests.lab {' '.join(arguments)}` failed:\n{result.stdout}"

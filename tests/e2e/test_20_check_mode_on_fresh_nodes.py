@@ -1,0 +1,37 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check mode on fresh nodes predicts the whole way to a cluster and changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.support import fingerprint
+from tests.e2e.support.lab import LabSet
+from tests.e2e.support.phases import Phases
+from tests.e2e.support.site import KUBEADM_NODE, Run, Site
+
+
+@pytest.fixture(scope="module")
+def looks(fresh_nodes: LabSet, site: Site, phases: Phases) -> tuple[Run, str]:
+    """The run in check mode, and what differs on the hosts after it."""
+    before = fingerprint.take(fresh_nodes)
+    with phases.phase("check mode on fresh nodes"):
+        run = site.run("--check", "--diff")
+    return run, fingerprint.differences(before, fingerprint.take(fresh_nodes))
+
+
+def test_check_mode_runs_through_on_fresh_nodes(looks: tuple[Run, str]) -> None:
+    run, _ = looks
+    run.require_success()
+
+
+def test_check_mode_predicts_init_and_joins(looks: tuple[Run, str], fresh_nodes: LabSet) -> None:
+    run, _ = looks
+    assert run.changed_by(KUBEADM_NODE) == sorted(fresh_nodes.names), run.tail()
+
+
+def test_check_mode_changes_nothing_on_fresh_nodes(looks: tuple[Run, str]) -> None:
+    _, differences = looks
+    assert not differences

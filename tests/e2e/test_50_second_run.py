@@ -1,0 +1,24 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second run finds nothing to do, and check mode on the running cluster says so."""
+
+from __future__ import annotations
+
+from tests.e2e.support.cluster import Cluster
+from tests.e2e.support.phases import Phases
+
+
+def test_the_second_run_changes_nothing(cluster: Cluster, phases: Phases) -> None:
+    with phases.phase("second run of site.yml"):
+        run = cluster.site.run()
+
+    run.require_unchanged()
+    assert set(cluster.nodes.names) <= set(run.recap)
+
+
+def test_check_mode_on_the_running_cluster_predicts_no_change(cluster: Cluster, phases: Phases) -> None:
+    with phases.phase("check mode on the running cluster"):
+        run = cluster.site.run("--check", "--diff")
+
+    run.require_unchanged()

@@ -1,0 +1,134 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin preflight_report: table, warnings, JSON and failure."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.groundplane.kubeadm.plugins.action.preflight_report import ActionModule
+
+FINDING = {"id": "cpu-count", "severity": "error", "found": "1 CPU", "expected": "2", "remedy": "Add CPUs."}
+FACTS = {
+    "hostname": "a",
+    "machine_id": "1",
+    "product_uuid": "",
+    "macs": [],
+    "node": None,
+    "cluster": {"known": False, "server": "", "ca_hash": ""},
+}
+
+
+class FakeDisplay:
+    columns = 79
+
+    def __init__(self):
+        self.lines = []
+        self.warnings = []
+
+    def display(self, text, color=None):
+        self.lines.append((text, color))
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run the action and return its result and what it showed."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def execute(*findings, check_mode=False, **arguments):
+        loader = DataLoader()
+        task = SimpleNamespace(
+            args={"results": {"a": {"findings": list(findings), "facts": FACTS}}, **arguments},
+            async_val=0,
+            check_mode=check_mode,
+            action="preflight_report",
+            ignore_errors=False,
+        )
+        action = ActionModule(
+            task=task,
+            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
+            play_context=None,
+            loader=loader,
+            templar=Templar(loader, variables={}),
+            shared_loader_obj=None,
+        )
+        display = FakeDisplay()
+        monkeypatch.setattr(action, "_display", display)
+        return action.run(task_vars={}), display
+
+    return execute
+
+
+def test_nothing_found(run):
+    result, display = run()
+    assert (result["findings"], result["changed"]) == ([], False)
+    assert display.lines == [("Preflight of 1 host: 0 errors, 0 warnings, 0 waived", None)]
+
+
+def test_errors_fail_after_the_table(run):
+    result, display = run(FINDING)
+    assert result["failed"]
+    assert not result["changed"]
+    assert result["counts"] == {"errors": 1, "warnings": 0, "waived": 0}
+    assert "1 error on 1 host (a): cpu-count" in result["msg"]
+    assert "findings" not in result
+    assert display.lines[1] == ("ERROR cpu-count on a", "red")
+
+
+def test_waivers(run):
+    result, display = run(FINDING, ignore=["cpu-count", "cpu-cout"])
+    assert "failed" not in result
+    assert result["findings"] == [{**FINDING, "hosts": ["a"], "waived": True}]
+    assert display.lines[1] == ("WAIVED cpu-count on a", "cyan")
+    assert len(display.warnings) == 1
+
+
+def test_a_wide_terminal_gets_a_table(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    _result, display = run({**FINDING, "severity": "warning"})
+    assert display.lines[1][0].startswith("severity  check")
+    assert display.lines[3][1] == "bright purple"
+
+
+def test_extra_findings(run):
+    result, _display = run(extra_findings=[{**FINDING, "hosts": ["a"]}])
+    assert result["failed"]
+
+
+def test_writes_json_once(run, tmp_path):
+    path = tmp_path / "reports/preflight.json"
+    warning = {**FINDING, "severity": "warning"}
+    assert run(warning, json_path=str(path))[0]["changed"]
+    assert json.loads(path.read_text()) == {
+        "counts": {"errors": 0, "warnings": 1, "waived": 0},
+        "findings": [{**warning, "hosts": ["a"], "waived": False}],
+    }
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert not run(warning, json_path=str(path))[0]["changed"]
+
+
+def test_writes_json_of_a_failure(run, tmp_path):
+    path = tmp_path / "preflight.json"
+    result, _display = run(FINDING, json_path=str(path))
+    assert not result["changed"]
+    assert json.loads(path.read_text())["counts"]["errors"] == 1
+
+
+def test_check_mode_writes_nothing(run, tmp_path):
+    path = tmp_path / "preflight.json"
+    assert run(check_mode=True, json_path=str(path))[0]["changed"]
+    assert not path.exists()
+
+
+def test_options_are_validated(run):
+    with pytest.raises(AnsibleError, match="severity"):
+        run(extra_findings=[{**FINDING, "severity": "bad", "hosts": []}])

@@ -1,0 +1,64 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of the administrator's kubeconfig lose nobody's access and carry the cluster's name."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig_copy import for_controller, may_replace
+
+ADMIN = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [
+        {
+            "name": "kubernetes",
+            "cluster": {"certificate-authority-data": "Q0E=", "server": "https://api.kubernetes.internal:6443"},
+        }
+    ],
+    "users": [{"name": "kubernetes-admin", "user": {"client-key-data": "S0VZ"}}],
+    "contexts": [
+        {"name": "kubernetes-admin@kubernetes", "context": {"cluster": "kubernetes", "user": "kubernetes-admin"}}
+    ],
+    "current-context": "kubernetes-admin@kubernetes",
+}
+
+
+def _kubeconfig(*authorities):
+    return "clusters:\n" + "".join(
+        f"- cluster:\n    certificate-authority-data: {authority}\n" for authority in authorities
+    )
+
+
+@pytest.mark.parametrize(
+    ("existing", "replaceable"),
+    [
+        pytest.param(None, True, id="no file"),
+        pytest.param("", True, id="an empty file"),
+        pytest.param(_kubeconfig("Q0E="), True, id="the same cluster"),
+        pytest.param(_kubeconfig("T1RIRVI="), False, id="another cluster"),
+        pytest.param(_kubeconfig("Q0E=", "T1RIRVI="), False, id="ours and another"),
+    ],
+)
+def test_only_files_that_know_no_other_cluster_are_replaced(existing, replaceable):
+    assert may_replace(existing, _kubeconfig("Q0E=")) is replaceable
+
+
+def test_context_cluster_and_user_are_named_after_the_cluster():
+    copy = for_controller(ADMIN, cluster_name="production", server="https://192.0.2.10:6443")
+    assert copy["current-context"] == "production"
+    assert copy["contexts"] == [
+        {"name": "production", "context": {"cluster": "production", "user": "production-admin"}}
+    ]
+    assert copy["clusters"][0]["cluster"] == {
+        "certificate-authority-data": "Q0E=",
+        "server": "https://192.0.2.10:6443",
+    }
+    assert copy["users"] == [{"name": "production-admin", "user": {"client-key-data": "S0VZ"}}]
+
+
+def test_a_file_with_two_clusters_is_refused():
+    with pytest.raises(GroundplaneError, match="2 clusters and 1 users"):
+        for_controller({**ADMIN, "clusters": ADMIN["clusters"] * 2}, cluster_name="x", server="https://192.0.2.10:6443")

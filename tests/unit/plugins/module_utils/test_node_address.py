@@ -1,0 +1,189 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which address is the node's: every rule, on recorded answers of ip and on made-up hosts."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    Address,
+    Link,
+    NodeAddress,
+    NodeAddressError,
+    Route,
+    Source,
+    decide_node_address,
+    parse_links,
+    parse_route_source,
+    parse_routes,
+)
+
+from tests.unit.preflight_samples import DEFAULT_ROUTE, ETH0, ETH1, LO
+
+NAT = Link("eth0", 1500, "02:00:00:00:00:01", True, (Address("10.0.2.15", 24, "global"),))
+VIRTUAL = ETH0.addresses[0]._replace(address="192.0.2.100", prefix_length=32)
+WITH_VIP = ETH0._replace(addresses=(VIRTUAL, *ETH0.addresses))
+DUAL = ETH0._replace(
+    addresses=(
+        *ETH0.addresses,
+        Address("2001:db8::dead", 64, "global", short_lived=True),
+        Address("2001:db8::11", 64, "global"),
+    )
+)
+CNI = Link("cni0", 1450, "02:00:00:00:00:02", True, (Address("10.244.0.1", 24, "global"),))
+ON_ETH0 = NodeAddress("192.0.2.11", "eth0", 1500)
+ON_ETH1 = NodeAddress("198.51.100.11", "eth1", 9000)
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "expected"),
+    [
+        pytest.param([LO, ETH0, ETH1], {"node_ip": "198.51.100.11"}, ON_ETH1, id="the given address"),
+        pytest.param(
+            [LO, DUAL], {"node_ip": "2001:0db8::11"}, NodeAddress("2001:db8::11", "eth0", 1500), id="spelling"
+        ),
+        pytest.param(
+            [LO, ETH0, ETH1],
+            {"node_ip": "192.0.2.11", "node_cidr": "198.51.100.0/24"},
+            ON_ETH0,
+            id="the address wins over the network",
+        ),
+        pytest.param([LO, NAT, ETH1], {"node_cidr": "198.51.100.0/24"}, ON_ETH1, id="inside the network"),
+        pytest.param([LO, WITH_VIP], {"node_cidr": "192.0.2.0/24"}, ON_ETH0, id="no virtual address"),
+        pytest.param(
+            [LO, NAT, ETH1],
+            {"peer_source": Source("198.51.100.11", "eth1"), "routes": [DEFAULT_ROUTE]},
+            ON_ETH1,
+            id="facing the peer",
+        ),
+        pytest.param(
+            [LO, ETH0], {"peer_source": Source("192.0.2.11", "lo")}, ON_ETH0, id="the peer is the host itself"
+        ),
+        pytest.param(
+            [LO, ETH0],
+            {"peer_source": Source("127.0.0.1", "lo"), "routes": [DEFAULT_ROUTE]},
+            ON_ETH0,
+            id="the peer is a forwarded port on localhost",
+        ),
+        pytest.param([LO, ETH1, ETH0], {"routes": [DEFAULT_ROUTE]}, ON_ETH0, id="by the default route's device"),
+        pytest.param(
+            [LO, WITH_VIP, ETH1],
+            {"routes": [Route(None, ("eth1",), metric=100), Route(None, ("eth0",), "192.0.2.11", 50)]},
+            ON_ETH0,
+            id="by the source of the best default route",
+        ),
+        pytest.param(
+            [LO, DUAL],
+            {"routes": [DEFAULT_ROUTE], "ip_version": 6},
+            NodeAddress("2001:db8::11", "eth0", 1500),
+            id="IPv6 without privacy addresses",
+        ),
+    ],
+)
+def test_decides(links, options, expected):
+    assert decide_node_address(links, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "check", "found"),
+    [
+        pytest.param(
+            [LO, ETH0],
+            {"node_ip": "192.0.2.99"},
+            "node-address-absent",
+            "no interface has 192.0.2.99; the host has 192.0.2.11 (eth0)",
+            id="an address that is not there",
+        ),
+        pytest.param(
+            [LO],
+            {"node_ip": "192.0.2.99"},
+            "node-address-absent",
+            "no interface has 192.0.2.99; the host has no usable address",
+            id="nothing there",
+        ),
+        pytest.param(
+            [LO, ETH0],
+            {"node_ip": "127.0.0.1"},
+            "node-address-unusable",
+            "127.0.0.1 reaches",
+            id="the loopback address",
+        ),
+        pytest.param(
+            [LO, ETH0], {"node_ip": "169.254.1.1"}, "node-address-unusable", "169.254.1.1 reaches", id="link-local"
+        ),
+        pytest.param(
+            [LO, NAT],
+            {"node_cidr": "198.51.100.0/24"},
+            "node-address-missing",
+            "no address inside 198.51.100.0/24; the host has 10.0.2.15 (eth0)",
+            id="outside the network",
+        ),
+        pytest.param(
+            [LO, CNI, ETH0],
+            {},
+            "node-address-missing",
+            "nor a default route; the host has 192.0.2.11 (eth0)",
+            id="lost",
+        ),
+        pytest.param(
+            [LO, ETH0],
+            {"routes": [Route(None, ("ppp0",)), Route("10.0.0.0/8", ("eth0",))]},
+            "node-address-missing",
+            "nor a default route",
+            id="a default route without address",
+        ),
+    ],
+)
+def test_says_why_there_is_none(links, options, check, found):
+    with pytest.raises(NodeAddressError) as error:
+        decide_node_address(links, **options)
+    assert error.value.check == check
+    assert found in error.value.found
+    assert error.value.expected
+
+
+def test_reads_the_interfaces_of_debian_13(fixture_text):
+    links = parse_links(fixture_text("iproute2/trixie-address.json"))
+    assert [(link.name, link.mtu, link.mac, link.up) for link in links] == [
+        ("lo", 65536, "", True),
+        ("eth0", 1500, "02:67:0a:4d:07:15", True),
+    ]
+    assert links[1].addresses[0] == Address("10.77.7.21", 16, "global")
+
+
+def test_decides_on_debian_13_by_the_route_to_the_master(fixture_text):
+    links = parse_links(fixture_text("iproute2/trixie-address.json"))
+    source = parse_route_source(fixture_text("iproute2/trixie-route-get.json"))
+    assert decide_node_address(links, peer_source=source) == NodeAddress("10.77.7.21", "eth0", 1500)
+
+
+def test_decides_on_debian_12_by_the_default_route(fixture_text):
+    links = parse_links(fixture_text("iproute2/bookworm-address.json"))
+    routes = parse_routes(fixture_text("iproute2/bookworm-route-4.json"))
+    assert decide_node_address(links, routes=routes) == NodeAddress("192.0.2.2", "eth0", 1400)
+    routes += parse_routes(fixture_text("iproute2/bookworm-route-6.json"))
+    assert decide_node_address(links, routes=routes, ip_version=6) == NodeAddress("fd00::2", "eth0", 1400)
+
+
+def test_decides_on_the_first_master_by_the_route_to_itself(fixture_text):
+    links = parse_links(fixture_text("iproute2/bookworm-address.json"))
+    source = parse_route_source(fixture_text("iproute2/bookworm-route-get-own.json"))
+    assert source == Source("192.0.2.2", "lo")
+    assert decide_node_address(links, peer_source=source) == NodeAddress("192.0.2.2", "eth0", 1400)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[{}]", "[ ]\n"])
+def test_accepts_that_there_is_nothing(text):
+    assert parse_links(text) == ()
+    assert parse_routes(text) == ()
+    assert parse_route_source(text) is None
+
+
+def test_reads_a_route_over_several_hops():
+    text = '[{"dst":"10.9.0.0/16","flags":[],"nexthops":[{"gateway":"192.0.2.1","dev":"eth0"},{"dev":"eth1"}]}]'
+    assert parse_routes(text) == (Route("10.9.0.0/16", ("eth0", "eth1")),)
+
+
+def test_ignores_an_unreachable_destination():
+    assert parse_route_source('[{"type":"unreachable","dst":"10.9.0.1","dev":"lo"}]') is None

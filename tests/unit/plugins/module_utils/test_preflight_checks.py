@@ -1,0 +1,418 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One row per defect: what is different from a clean host, and which findings that has to give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
+    LOADABLE,
+    MISSING,
+    UNKNOWN,
+    KernelSupport,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import Address, Link, Route
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import (
+    CHECKS,
+    facts_of,
+    run_checks,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
+    DEFAULT_THRESHOLDS,
+    Wanted,
+    thresholds_for,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
+    Cgroups,
+    ClusterFiles,
+    Disk,
+    Listener,
+    Repository,
+)
+
+from tests.unit.preflight_samples import CLEAN, DEFAULT_ROUTE, ETH0, ETH1, host, network
+
+WORKER = Wanted(role="worker", thresholds=DEFAULT_THRESHOLDS["worker"])
+
+
+def kernel(**states):
+    return KernelSupport("6.1.0", {**CLEAN.kernel.states, **states})
+
+
+def disk(free_mib):
+    return (Disk(("/var/lib/containerd",), free_mib),)
+
+
+def release(identifier, version, like=""):
+    return {"ID": identifier, "VERSION_ID": version, "ID_LIKE": like, "PRETTY_NAME": f"{identifier} {version}"}
+
+
+def routes(*more):
+    return network(ETH0, routes=(DEFAULT_ROUTE, *more))
+
+
+def proxied(no_proxy=""):
+    return {"https_proxy": "http://192.0.2.3:3128", **({"no_proxy": no_proxy} if no_proxy else {})}
+
+
+MACHINE = [
+    pytest.param({}, Wanted(), [], id="a clean control plane node"),
+    pytest.param({}, WORKER, [], id="a clean worker"),
+    pytest.param({"user_id": 1000}, Wanted(), ["root-privileges:error"], id="not root"),
+    pytest.param({"os_release": release("ubuntu", "24.04", "debian")}, Wanted(), [], id="Ubuntu 24.04"),
+    pytest.param({"os_release": release("rocky", "9.6", "rhel centos fedora")}, Wanted(), [], id="Rocky 9.6"),
+    pytest.param({"os_release": release("debian", "11")}, Wanted(), ["operating-system:warning"], id="Debian 11"),
+    pytest.param({"os_release": release("debian", "")}, Wanted(), ["operating-system:warning"], id="Debian testing"),
+    pytest.param(
+        {"os_release": release("linuxmint", "22", "ubuntu debian")}, Wanted(), ["operating-system:warning"], id="Mint"
+    ),
+    pytest.param({"os_release": release("alpine", "3.22")}, Wanted(), ["operating-system:error"], id="Alpine"),
+    pytest.param({"os_release": {}}, Wanted(), ["operating-system:error"], id="no os-release"),
+    pytest.param({"machine": "aarch64"}, Wanted(), [], id="64-bit Arm"),
+    pytest.param({"machine": "s390x"}, Wanted(), ["architecture:warning"], id="s390x"),
+    pytest.param({"machine": "armv7l"}, Wanted(), ["architecture:error"], id="32-bit Arm"),
+    pytest.param({"systemd_running": False}, Wanted(), ["systemd:error"], id="no systemd"),
+    pytest.param({"cpus": 1}, Wanted(), ["cpu-count:error"], id="one CPU on a control plane node"),
+    pytest.param({"cpus": 1}, WORKER, [], id="one CPU on a worker"),
+    pytest.param({"memory_mib": 1699}, Wanted(), ["memory:error"], id="too little memory for a control plane node"),
+    pytest.param({"memory_mib": 1699}, WORKER, [], id="enough memory for a worker"),
+    pytest.param({"memory_mib": 899}, WORKER, ["memory:error"], id="too little memory for a worker"),
+    pytest.param({"disks": disk(4095)}, Wanted(), ["disk-space:error"], id="a full disk"),
+    pytest.param({"disks": disk(4096)}, Wanted(), ["disk-space:warning"], id="a small disk"),
+    pytest.param({"disks": disk(10240)}, Wanted(), [], id="a disk of recommended size"),
+    pytest.param(
+        {"disks": disk(4095), "cluster": ClusterFiles(prepared=True)},
+        Wanted(),
+        ["disk-space:warning"],
+        id="a disk filled by an interrupted run",
+    ),
+    pytest.param(
+        {"disks": disk(4096), "cluster": ClusterFiles(prepared=True)}, Wanted(), [], id="a small disk of a node"
+    ),
+    pytest.param({"kernel": kernel(overlay=LOADABLE)}, Wanted(), [], id="a loadable module"),
+    pytest.param({"kernel": kernel(br_netfilter=MISSING)}, Wanted(), ["kernel-modules:error"], id="a missing module"),
+    pytest.param({"kernel": kernel(overlay=UNKNOWN)}, Wanted(), ["kernel-modules:warning"], id="a mute kernel"),
+    pytest.param(
+        {"kernel": kernel(overlay=UNKNOWN)}, Wanted(kernel_modules=("br_netfilter",)), [], id="a module not wanted"
+    ),
+    pytest.param({"kernel": kernel(xt_comment=MISSING)}, Wanted(), ["kernel-features:error"], id="no xt_comment"),
+    pytest.param({"kernel": kernel(ip_tables=MISSING)}, Wanted(), [], id="iptables on nf_tables only"),
+    pytest.param(
+        {"kernel": kernel(ip_tables=MISSING, nft_compat=MISSING)}, Wanted(), ["kernel-features:error"], id="no iptables"
+    ),
+    pytest.param(
+        {"namespaces": CLEAN.namespaces - {"pid"}}, Wanted(), ["kernel-features:error"], id="no process namespaces"
+    ),
+    pytest.param(
+        {"cgroups": Cgroups(2, CLEAN.cgroups.controllers - {"memory"})},
+        Wanted(),
+        ["kernel-features:error"],
+        id="memory controller off",
+    ),
+    pytest.param(
+        {"cgroups": Cgroups(1, CLEAN.cgroups.controllers)}, Wanted(), ["cgroup-version:error"], id="cgroup v1"
+    ),
+    pytest.param(
+        {"cgroups": Cgroups(1, CLEAN.cgroups.controllers)},
+        Wanted(kubernetes_version="1.34.9"),
+        ["cgroup-version:warning"],
+        id="cgroup v1 before 1.35",
+    ),
+    pytest.param(
+        {"cgroups": Cgroups(1, CLEAN.cgroups.controllers)},
+        Wanted(kubernetes_version="1.35.0", cgroup_v1_allowed=True),
+        [],
+        id="cgroup v1 allowed",
+    ),
+    pytest.param({"swaps": ("/dev/vda2",)}, Wanted(), ["swap-active:warning"], id="swap on"),
+    pytest.param(
+        {"swaps": ("/dev/vda2",), "swap_sources": ("/etc/fstab (/dev/vda2)",)},
+        Wanted(),
+        ["swap-active:warning", "swap-returns:warning"],
+        id="swap on now and later",
+    ),
+    pytest.param(
+        {"swaps": ("/dev/vda2",), "swap_sources": ("zram-generator",)},
+        Wanted(swap_allowed=True),
+        [],
+        id="swap allowed",
+    ),
+    pytest.param({"clock_synchronised": False}, Wanted(), ["clock-unsynchronised:warning"], id="clock adrift"),
+    pytest.param(
+        {"clock_synchronised": False, "time_services": ()},
+        Wanted(),
+        ["clock-unsynchronised:warning"],
+        id="no time service",
+    ),
+    pytest.param({"time_services": ()}, Wanted(), [], id="the hypervisor keeps the clock"),
+    pytest.param({"clock_synchronised": None}, Wanted(), [], id="a clock that cannot be asked"),
+    pytest.param({"hostname": "Master-1.example.com"}, Wanted(), ["hostname-form:warning"], id="capitals"),
+    pytest.param({"hostname": "master_1"}, Wanted(), ["hostname-form:error"], id="underscore"),
+    pytest.param({"hostname": "-master"}, Wanted(), ["hostname-form:error"], id="leading hyphen"),
+    pytest.param({"hostname": "localhost"}, Wanted(), ["hostname-form:error"], id="localhost"),
+    pytest.param({"hostname": "m" * 64}, Wanted(), ["hostname-form:error"], id="a name longer than a label"),
+    pytest.param({"selinux_enforcing": True}, Wanted(), ["selinux-enforcing:warning"], id="SELinux"),
+]
+
+NETWORK = [
+    pytest.param({}, Wanted(node_ip="192.0.2.99"), ["node-address-absent:error"], id="an absent node address"),
+    pytest.param({}, Wanted(node_cidr="198.51.100.0/24"), ["node-address-missing:error"], id="no address inside"),
+    pytest.param({}, Wanted(node_ip="127.0.0.1"), ["node-address-unusable:error"], id="a loopback node address"),
+    pytest.param({"network": network(ETH0, routes=())}, Wanted(), ["node-address-missing:error"], id="no route"),
+    pytest.param({}, Wanted(pod_cidr="10.244.0.1/16"), ["cidr-form:error"], id="host bits"),
+    pytest.param({}, Wanted(service_cidr="10.96.0.0/12,fd00::/xx"), ["cidr-form:error"], id="half of dual stack wrong"),
+    pytest.param({}, Wanted(node_ip="192.0.2"), ["cidr-form:error"], id="half an address"),
+    pytest.param({}, Wanted(node_cidr="lan"), ["cidr-form:error"], id="a network by name"),
+    pytest.param(
+        {}, Wanted(node_cidr="192.0.2.0/24,198.51.100.0/24"), ["cidr-form:error"], id="two networks for one address"
+    ),
+    pytest.param({}, Wanted(service_cidr="10.244.0.0/20"), ["cidr-overlap:error"], id="Services inside pods"),
+    pytest.param(
+        {"network": network(ETH0._replace(addresses=(Address("10.0.0.5", 8, "global"),)))},
+        Wanted(node_cidr="10.0.0.0/8"),
+        ["cidr-overlap:error", "cidr-overlap:error"],
+        id="pods and Services inside the nodes' network",
+    ),
+    pytest.param(
+        {}, Wanted(pod_cidr="10.244.0.0/16,fd00:1::/56", service_cidr="10.96.0.0/12,fd00:2::/112"), [], id="dual"
+    ),
+    pytest.param({}, Wanted(pod_cidr="192.0.2.0/24"), ["cidr-address-overlap:error"], id="the node's network as pods'"),
+    pytest.param(
+        {
+            "network": network(
+                ETH0,
+                Link("cni0", 1450, "", True, (Address("10.244.0.1", 24, "global"),)),
+                Link("kube-ipvs0", 1500, "", False, (Address("10.96.0.1", 32, "global"),)),
+                routes=(
+                    DEFAULT_ROUTE,
+                    Route("10.244.0.0/24", ("cni0",)),
+                    Route("10.244.1.0/24", ("flannel.1",)),
+                    Route("10.244.0.7", ("cali123",)),
+                ),
+            )
+        },
+        Wanted(),
+        ["leftovers:warning"],
+        id="devices of the pod network",
+    ),
+    pytest.param(
+        {"network": routes(Route("10.244.7.0/24", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="into"
+    ),
+    pytest.param(
+        {"network": routes(Route("10.0.0.0/8", ("tun0",)))}, Wanted(), ["cidr-route-overlap:warning"] * 2, id="around"
+    ),
+    pytest.param(
+        {"network": routes(Route("10.244.7.0/24", ("eth0",))), "cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(),
+        [],
+        id="routes of a pod network without overlay",
+    ),
+    pytest.param(
+        {"network": routes(Route("10.96.4.0/24", ("eth0",))), "cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(),
+        ["cidr-route-overlap:error"],
+        id="routes into Services are nobody's",
+    ),
+    pytest.param(
+        {
+            "network": routes(
+                Route("0.0.0.0/1", ("tun0",)), Route("128.0.0.0/1", ("tun0",)), Route("fe80::/64", ("eth0",))
+            )
+        },
+        Wanted(),
+        [],
+        id="a VPN as default route",
+    ),
+    pytest.param({"listeners": (Listener(6443, "haproxy"),)}, Wanted(), ["port-in-use:error"], id="API port taken"),
+    pytest.param({"listeners": (Listener(10250, ""),)}, WORKER, ["port-in-use:error"], id="taken by whom nobody sees"),
+    pytest.param(
+        {
+            "listeners": (
+                Listener(2379, "etcd"),
+                Listener(2380, "etcd"),
+                Listener(6443, "kube-apiserver"),
+                Listener(10250, "kubelet"),
+                Listener(10257, "kube-controller-manager"),
+                Listener(10259, "kube-scheduler"),
+            )
+        },
+        Wanted(),
+        [],
+        id="Kubernetes itself",
+    ),
+    pytest.param({"listeners": (Listener(7443, "kube-apiserver"),)}, Wanted(api_port=7443), [], id="another API port"),
+    pytest.param({"firewalls": ("ufw",)}, WORKER, ["firewall-active:warning"], id="ufw"),
+    pytest.param({"nameservers": ()}, Wanted(), ["resolv-conf:warning"], id="no name server"),
+    pytest.param({"nameservers": ("127.0.0.1",)}, Wanted(), ["resolv-conf:warning"], id="a name server on the node"),
+    pytest.param({"nameservers": ("fe80::1%eth0",)}, Wanted(), [], id="a link-local name server"),
+    pytest.param({"nameservers": ("dns.example.com",)}, Wanted(), [], id="a name as name server"),
+    pytest.param(
+        {"nameservers": ("127.0.0.53",), "resolved_nameservers": ("192.0.2.1",)}, Wanted(), [], id="systemd-resolved"
+    ),
+    pytest.param(
+        {"nameservers": ("127.0.0.53",), "resolved_nameservers": ()},
+        Wanted(),
+        ["resolv-conf:warning"],
+        id="systemd-resolved without servers",
+    ),
+    pytest.param({"proxies": proxied()}, Wanted(), ["proxy-exceptions:warning"], id="a proxy for everything"),
+    pytest.param(
+        {"proxies": proxied("localhost,10.0.0.0/8")}, Wanted(), ["proxy-exceptions:warning"], id="a proxy for nodes"
+    ),
+    pytest.param({"proxies": proxied("localhost,10.0.0.0/8,192.0.2.11")}, Wanted(), [], id="a proxy with exceptions"),
+    pytest.param({"proxies": proxied("*")}, Wanted(), [], id="a proxy for nothing"),
+    pytest.param({"proxies": {"no_proxy": "localhost"}}, Wanted(), [], id="exceptions without a proxy"),
+    pytest.param(
+        {"proxies": proxied("10.0.0.0/8"), "network": network(ETH0, routes=())},
+        Wanted(),
+        ["node-address-missing:error"],
+        id="exceptions for a node without address",
+    ),
+]
+
+REMAINS = ClusterFiles(kubelet_certificates=True, cni_configurations=("10-calico.conflist",))
+
+KUBERNETES = [
+    pytest.param({"cluster": REMAINS}, WORKER, ["leftovers:warning"], id="remains of another cluster"),
+    pytest.param(
+        {"network": network(ETH0, Link("flannel.1", 1450, "", True))},
+        WORKER,
+        ["leftovers:warning"],
+        id="an overlay device",
+    ),
+    pytest.param(
+        {"cluster": ClusterFiles(etcd_data=True)}, Wanted(), ["leftovers:error"], id="etcd data without an owner"
+    ),
+    pytest.param({"cluster": ClusterFiles(etcd_data=True)}, WORKER, ["leftovers:warning"], id="etcd data on a worker"),
+    pytest.param(
+        {"cluster": ClusterFiles(etcd_data=True, manifests=("etcd.yaml",))},
+        Wanted(),
+        ["leftovers:error", "leftovers:warning"],
+        id="a control plane without kubeconfig",
+    ),
+    pytest.param(
+        {"cluster": replace(REMAINS, record=True, manifests=("etcd.yaml",), etcd_data=True)},
+        Wanted(),
+        [],
+        id="an interrupted init of ours",
+    ),
+    pytest.param(
+        {"cluster": replace(REMAINS, credentials=("admin.conf", "kubelet.conf"), etcd_data=True)},
+        Wanted(),
+        [],
+        id="a control plane node",
+    ),
+    pytest.param({"cluster": replace(REMAINS, credentials=("kubelet.conf",))}, WORKER, [], id="a worker"),
+    pytest.param(
+        {"cluster": replace(REMAINS, credentials=("bootstrap-kubelet.conf",))}, WORKER, [], id="an interrupted join"
+    ),
+    pytest.param({"repository": Repository("http://m/", version="1.36.3")}, Wanted(), [], id="a version that is there"),
+    pytest.param(
+        {
+            "repository": Repository(
+                "http://m/", error=GroundplaneError("http://m/ cannot be read: timed out", remedy="open it")
+            )
+        },
+        Wanted(),
+        ["package-version:error"],
+        id="a repository out of reach",
+    ),
+    pytest.param(
+        {"repository": Repository("https://m/", unverifiable=True)},
+        Wanted(),
+        ["package-version:warning"],
+        id="no certificate authorities",
+    ),
+    pytest.param({"runtime_version": "1.7.24"}, Wanted(), [], id="containerd 1.7"),
+    pytest.param({"runtime_version": "2.1.9"}, Wanted(kubernetes_version="1.38"), [], id="containerd 2"),
+    pytest.param({"runtime_version": "1.6.20"}, Wanted(), ["container-runtime:warning"], id="containerd 1.6"),
+    pytest.param({"runtime_version": "1.5.9"}, Wanted(), ["container-runtime:error"], id="containerd 1.5"),
+    pytest.param(
+        {"runtime_version": "1.7.24"}, Wanted(kubernetes_version="1.38"), ["container-runtime:error"], id="1.7 for 1.38"
+    ),
+    pytest.param({}, Wanted(cri_socket="/run/containerd/containerd.sock"), [], id="a socket as plain path"),
+    pytest.param(
+        {}, Wanted(cri_socket="unix:///run/crio/crio.sock"), ["container-runtime:warning"], id="a runtime to come"
+    ),
+    pytest.param(
+        {"cri_socket_exists": True}, Wanted(cri_socket="unix:///run/crio/crio.sock"), [], id="another runtime"
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "wanted", "expected"), [*MACHINE, *NETWORK, *KUBERNETES])
+def test_finds(changes, wanted, expected):
+    findings = run_checks(host(**changes), wanted)
+    assert [f"{finding.id}:{finding.severity}" for finding in findings] == expected
+    for finding in findings:
+        assert finding.found
+        assert finding.expected
+        assert finding.remedy.endswith(".")
+
+
+def test_every_check_finds_something_in_these_tables():
+    tested = {entry.split(":")[0] for row in (*MACHINE, *NETWORK, *KUBERNETES) for entry in row.values[2]}
+    assert tested == {check.description.id for check in CHECKS}
+
+
+def test_ids_are_unique():
+    identifiers = [check.description.id for check in CHECKS]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_says_which_port_whose_and_for_whom():
+    (finding,) = run_checks(host(listeners=(Listener(6443, "k3s-server"),)), Wanted())
+    assert finding.found == "k3s-server listens on port 6443"
+    assert finding.expected == "6443 free for kube-apiserver"
+
+
+def test_tells_what_the_repository_has():
+    error = GroundplaneError(
+        "newest there: 1.36.3", expected="1.35.9 for amd64", remedy="set cluster_kubernetes_version"
+    )
+    (finding,) = run_checks(host(repository=Repository("http://m/", error=error)), Wanted(kubernetes_version="1.35.9"))
+    assert finding.as_dict() == {
+        "id": "package-version",
+        "severity": "error",
+        "found": "newest there: 1.36.3",
+        "expected": "1.35.9 for amd64",
+        "remedy": "Set cluster_kubernetes_version.",
+    }
+
+
+def test_thresholds_given_and_left():
+    assert thresholds_for("worker", {"cpus": 4, "memory_mib": None}) == DEFAULT_THRESHOLDS["worker"]._replace(cpus=4)
+
+
+def test_facts_of_a_fresh_host():
+    docker = Link("docker0", 1500, "02:42:00:00:00:01", True, (Address("172.17.0.1", 16, "global"),))
+    idle = Link("eth9", 1500, "02:00:00:00:00:09", True)
+    vrrp = Link("vrrp.51", 1500, "00:00:5e:00:01:33", True, (Address("192.0.2.100", 32, "global"),))
+    down = ETH1._replace(name="eth2", up=False)
+    facts = facts_of(host(network=network(ETH0, docker, idle, vrrp, down)), Wanted())
+    assert facts["node"] == {"address": "192.0.2.11", "interface": "eth0", "mtu": 1500}
+    assert facts["macs"] == [ETH0.mac]
+    assert facts["addresses"] == ["192.0.2.11", "172.17.0.1", "192.0.2.100", "198.51.100.11"]
+    assert facts["os"] == {"family": "Debian", "distribution": "Debian", "release": "trixie", "version": "13"}
+    assert facts["cluster"] == {"known": False, "server": "", "ca_hash": ""}
+
+
+def test_facts_without_a_node_address():
+    assert facts_of(host(), Wanted(node_ip="192.0.2.99"))["node"] is None
+
+
+@pytest.mark.parametrize(
+    ("os_release", "family", "distribution"),
+    [
+        (release("rocky", "9.6", "rhel centos fedora"), "RedHat", "Rocky"),
+        (release("ubuntu", "24.04", "debian"), "Debian", "Ubuntu"),
+        ({"ID": "alpine", "NAME": "Alpine Linux"}, "Alpine Linux", "Alpine Linux"),
+    ],
+)
+def test_names_systems_as_ansible_does(os_release, family, distribution):
+    facts = facts_of(host(os_release=os_release), Wanted())["os"]
+    assert (facts["family"], facts["distribution"]) == (family, distribution)

@@ -1,0 +1,321 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading a host: files recorded on a lab node with Debian 13, and made-up ones for what such a node does not have."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import shutil
+import socket
+from base64 import b64encode
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils import _preflight_snapshot
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import Source
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
+    ClusterFiles,
+    Listener,
+    clock_synchronised,
+    parse_fstab_swaps,
+    parse_kubeconfig,
+    parse_listening_inodes,
+    parse_memory_mib,
+    parse_runtime_version,
+    parse_swaps,
+    read_snapshot,
+    resolve,
+    socket_path,
+)
+
+from tests.unit.conftest import FIXTURES, FakeRunner
+
+DECIDED = Wanted(node_cidr="10.77.0.0/16")
+KUBECONFIG = """\
+apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: {authority}
+    server: https://api.lab.internal:6443
+  name: default-cluster
+"""
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Tree of a fresh node that a test may change."""
+    root = tmp_path / "root"
+    shutil.copytree(FIXTURES / "hosts/trixie", root)
+    return root
+
+
+@pytest.fixture
+def ip(fixture_text):
+    """Answers of ip on the same node, and programs that the test adds."""
+
+    def runner(*more, programs=None):
+        answers = [
+            (["ip", "-json", "address"], Result(0, fixture_text("iproute2/trixie-address.json"), "")),
+            (["ip", "-json", "-4", "route"], Result(0, fixture_text("iproute2/trixie-route-4.json"), "")),
+            (["ip", "-json", "-6", "route"], Result(0, fixture_text("iproute2/trixie-route-6.json"), "")),
+        ]
+        return FakeRunner([*answers, *more], {"ip": "/usr/sbin/ip", **(programs or {})})
+
+    return runner
+
+
+def write(root, path, content=""):
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(content, encoding="utf-8")
+
+
+def link(root, path, destination):
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(destination)
+
+
+def test_reads_a_fresh_node(recorded, ip):
+    runner = ip()
+    snapshot = read_snapshot(runner, DECIDED, root=recorded)
+    runner.assert_finished()
+    assert snapshot.os_release["PRETTY_NAME"] == "Debian GNU/Linux 13 (trixie)"
+    assert len(snapshot.machine_id) == 32
+    assert snapshot.product_uuid == ""
+    assert snapshot.memory_mib > 16000
+    assert snapshot.cgroups.version == 1
+    assert {"cpu", "cpuset", "memory", "pids"} <= snapshot.cgroups.controllers
+    assert snapshot.kernel.state("overlay") == "present"
+    assert (snapshot.swaps, snapshot.swap_sources) == ((), ())
+    assert (snapshot.listeners, snapshot.firewalls, snapshot.time_services) == ((), (), ())
+    assert snapshot.nameservers == ("10.77.0.1",)
+    assert snapshot.cluster == ClusterFiles()
+    assert not snapshot.systemd_running
+    assert [interface.name for interface in snapshot.network.links] == ["lo", "eth0"]
+    assert len(snapshot.disks) == 1
+
+
+def test_unified_control_groups(recorded, ip):
+    write(recorded, "proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n")
+    write(recorded, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc\n")
+    cgroups = read_snapshot(ip(), DECIDED, root=recorded).cgroups
+    assert cgroups.version == 2
+    assert "pids" in cgroups.controllers
+
+
+def test_swap_and_whatever_brings_it_back(recorded, ip):
+    write(recorded, "proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 1 0 100\n")
+    write(recorded, "etc/fstab", "UUID=1 none swap sw 0 0\n")
+    write(recorded, "etc/systemd/system/swap.img.swap", "[Swap]\n")
+    link(recorded, "etc/systemd/system/masked.swap", "/dev/null")
+    link(
+        recorded, "etc/systemd/system/multi-user.target.wants/zramswap.service", "/lib/systemd/system/zramswap.service"
+    )
+    write(recorded, "usr/lib/systemd/system-generators/zram-generator")
+    write(recorded, "etc/systemd/zram-generator.conf", "[zram0]\n")
+    snapshot = read_snapshot(ip(), DECIDED, root=recorded)
+    assert snapshot.swaps == ("/dev/zram0",)
+    assert snapshot.swap_sources == (
+        "/etc/fstab (UUID=1)",
+        "systemd unit swap.img.swap",
+        "service zramswap",
+        "zram-generator",
+    )
+
+
+def test_zram_generator_that_is_switched_off(recorded, ip):
+    write(recorded, "usr/lib/systemd/system-generators/zram-generator")
+    write(recorded, "etc/systemd/zram-generator.conf", "")
+    assert read_snapshot(ip(), DECIDED, root=recorded).swap_sources == ()
+
+
+@pytest.mark.parametrize(
+    ("fstab", "expected"),
+    [
+        ("", []),
+        ("# /dev/vda2 none swap sw 0 0\n  # /dev/vda3 none swap sw\n", []),
+        (
+            "/dev/vda1 / ext4 defaults 0 1\n\n/dev/vda2 none swap sw 0 0\n/swap.img none swap\n",
+            ["/dev/vda2", "/swap.img"],
+        ),
+        ("/dev/vda2 none swap noauto,pri=1 0 0\n", []),
+        ("broken line\n", []),
+    ],
+)
+def test_fstab(fstab, expected):
+    assert parse_fstab_swaps(fstab) == expected
+
+
+def test_listeners_and_their_programs(recorded, ip):
+    row = "   {0}: 00000000:{1:04X} 00000000:0000 {2} 00000000:00000000 00:00000000 00000000     0        0 {3} 1 0\n"
+    table = "  sl  local_address\n" + "".join(
+        row.format(*values) for values in ((0, 10250, "0A", 111), (1, 6443, "01", 222), (2, 22, "0A", 333))
+    )
+    write(recorded, "proc/net/tcp", table)
+    write(recorded, "proc/net/tcp6", "  sl  local_address\n" + row.format(0, 2379, "0A", 444))
+    write(recorded, "proc/77/cmdline", "/usr/bin/kubelet\0--config=/var/lib/kubelet/config.yaml\0")
+    for number, destination in ((0, "/dev/null"), (1, "socket:[111]"), (2, "socket:[999]")):
+        link(recorded, f"proc/77/fd/{number}", destination)
+    write(recorded, "proc/77/fd/3")
+    write(recorded, "proc/78/cmdline", "bash")
+    assert read_snapshot(ip(), DECIDED, root=recorded).listeners == (Listener(2379, ""), Listener(10250, "kubelet"))
+
+
+def test_listeners_of_a_control_plane_node(fixture_text):
+    tables = (fixture_text(f"proc/control-plane-{family}") for family in ("tcp", "tcp6"))
+    assert set(Wanted().ports) <= {port for table in tables for port, _inode in parse_listening_inodes(table)}
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("active\n", ("ufw", "firewalld")), ("inactive\n", ("ufw",))])
+def test_firewalls(recorded, ip, answer, expected):
+    write(recorded, "etc/ufw/ufw.conf", "# /etc/ufw/ufw.conf\nENABLED=yes\nLOGLEVEL=low\n")
+    write(recorded, "usr/lib/systemd/system/firewalld.service", "[Unit]\n")
+    runner = ip()
+    runner._expected.insert(0, (["systemctl", "is-active", "firewalld.service"], Result(0, answer, "")))
+    assert read_snapshot(runner, DECIDED, root=recorded).firewalls == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("PATH=/usr/bin\n", {}),
+        ("# http_proxy=http://192.0.2.3:3128\nhttp_proxy=\n", {}),
+        (
+            "HTTPS_PROXY='http://192.0.2.3:3128'\nexport no_proxy=\"localhost,10.0.0.0/8\"\n",
+            {"https_proxy": "http://192.0.2.3:3128", "no_proxy": "localhost,10.0.0.0/8"},
+        ),
+    ],
+)
+def test_proxies_of_every_session(recorded, ip, text, expected):
+    write(recorded, "etc/environment", text)
+    assert read_snapshot(ip(), DECIDED, root=recorded).proxies == expected
+
+
+def test_a_node_of_a_cluster(recorded, ip):
+    authority = b"DER of a certificate"
+    write(recorded, "etc/kubernetes/kubelet.conf", KUBECONFIG.format(authority=b64encode(authority).decode()))
+    write(recorded, "etc/kubernetes/manifests/etcd.yaml")
+    write(recorded, "etc/kubernetes/manifests/.etcd.yaml.swp")
+    write(recorded, "var/lib/etcd/member/wal/0.wal")
+    write(recorded, "var/lib/kubelet/pki/kubelet.crt")
+    write(recorded, "etc/cni/net.d/10-flannel.conflist")
+    write(recorded, "etc/cni/net.d/README")
+    write(recorded, "var/lib/groundplane/kubeadm-init.json", "{}")
+    cluster = read_snapshot(ip(), DECIDED, root=recorded).cluster
+    assert cluster == ClusterFiles(
+        record=True,
+        credentials=("kubelet.conf",),
+        manifests=("etcd.yaml",),
+        etcd_data=True,
+        kubelet_certificates=True,
+        cni_configurations=("10-flannel.conflist",),
+        server="https://api.lab.internal:6443",
+        ca_hash="sha256:" + hashlib.sha256(authority).hexdigest(),
+        prepared=True,
+    )
+
+
+def test_images_of_an_interrupted_run(recorded, ip):
+    write(recorded, "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/0")
+    assert read_snapshot(ip(), DECIDED, root=recorded).cluster.prepared
+
+
+def test_other_state_of_the_machine(recorded, ip):
+    write(recorded, "run/systemd/resolve/resolv.conf", "nameserver 192.0.2.53\n")
+    write(recorded, "sys/fs/selinux/enforce", "1")
+    write(recorded, "sys/class/dmi/id/product_uuid", "5F2B8A52-7B5E-4D8E-9E0F-1D2C3B4A5F60\n")
+    write(recorded, "lib/systemd/system/chrony.service")
+    write(recorded, "run/containerd/containerd.sock")
+    version = Result(0, "containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6+b4\n", "")
+    runner = ip(programs={"containerd": "/usr/bin/containerd"})
+    runner._expected.insert(0, (["/usr/bin/containerd", "--version"], version))
+    snapshot = read_snapshot(runner, DECIDED, root=recorded)
+    assert snapshot.resolved_nameservers == ("192.0.2.53",)
+    assert snapshot.selinux_enforcing
+    assert snapshot.product_uuid == "5f2b8a52-7b5e-4d8e-9e0f-1d2c3b4a5f60"
+    assert snapshot.time_services == ("chrony",)
+    assert snapshot.runtime_version == "1.7.24"
+    assert snapshot.cri_socket_exists
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "expected"),
+    [
+        (
+            Wanted(peer_address="10.77.7.11"),
+            Result(0, '[{"dst":"10.77.7.11","dev":"eth0","prefsrc":"10.77.7.21"}]', ""),
+            Source("10.77.7.21", "eth0"),
+        ),
+        (Wanted(peer_address="10.77.7.11"), Result(2, "", "RTNETLINK answers: Network is unreachable\n"), None),
+        (Wanted(peer_address="no.such.name.invalid"), None, None),
+        (Wanted(peer_address="10.77.7.11", node_ip="10.77.7.21"), None, None),
+        (Wanted(), None, None),
+    ],
+    ids=["a route", "no route", "a name that nobody knows", "a node address that is given", "no peer"],
+)
+def test_the_address_that_faces_the_peer(recorded, ip, monkeypatch, wanted, answer, expected):
+    monkeypatch.setattr(_preflight_snapshot, "resolve", {"10.77.7.11": "10.77.7.11"}.get)
+    runner = ip(*([(["ip", "-json", "route", "get", "10.77.7.11"], answer)] if answer else []))
+    assert read_snapshot(runner, wanted, root=recorded).network.peer_source == expected
+    runner.assert_finished()
+
+
+def test_needs_iproute2(recorded):
+    with pytest.raises(GroundplaneError, match="install the package iproute2"):
+        read_snapshot(FakeRunner(), DECIDED, root=recorded)
+
+
+def test_a_kubeconfig_that_is_none():
+    assert parse_kubeconfig("") == ("", "")
+
+
+def test_memory_and_swaps_that_cannot_be_read():
+    assert parse_memory_mib("") == 0
+    assert parse_swaps("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("containerd containerd.io v2.1.4 75cb2b7193e4e490e9fbdc236c0e811ccaba3376\n", "2.1.4"),
+        ("containerd github.com/containerd/containerd/v2 2.1.9~ds1\n", "2.1.9"),
+        ("something else\n", ""),
+    ],
+)
+def test_runtime_version(text, expected):
+    assert parse_runtime_version(text) == expected
+
+
+def test_socket_path():
+    assert socket_path("unix:///run/crio/crio.sock") == socket_path("/run/crio/crio.sock") == "/run/crio/crio.sock"
+
+
+class FakeLibrary:
+    def __init__(self, state):
+        self.adjtimex = lambda buffer: state
+
+
+@pytest.mark.parametrize(("state", "expected"), [(0, True), (1, True), (5, False), (-1, None)])
+def test_clock(monkeypatch, state, expected):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeLibrary(state))
+    assert clock_synchronised() is expected
+
+
+def test_a_library_that_cannot_be_asked(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert clock_synchronised() is None
+
+
+def test_resolve(monkeypatch):
+    assert resolve("192.0.2.11") == "192.0.2.11"
+
+    def nobody_knows(*arguments, **options):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody_knows)
+    assert resolve("master-1") == ""

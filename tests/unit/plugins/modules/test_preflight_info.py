@@ -1,0 +1,77 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entry point of preflight_info."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.modules import preflight_info
+
+from tests.unit.preflight_samples import CLEAN, host
+
+OPTIONS = {
+    "role": "control_plane",
+    "kubernetes_version": "1.36",
+    "pod_cidr": "10.244.0.0/16",
+    "service_cidr": "10.96.0.0/12",
+}
+
+
+@pytest.fixture
+def preflight(run_main, monkeypatch) -> Callable[..., dict[str, Any]]:
+    """Run the module on a given snapshot."""
+
+    def run(snapshot=CLEAN, check=False, **options):
+        monkeypatch.setattr(preflight_info, "read_snapshot", lambda runner, wanted: snapshot)
+        result: dict[str, Any] = run_main(preflight_info, {**OPTIONS, **options}, check=check)
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_clean_host(preflight, check):
+    result = preflight(check=check)
+    assert result["findings"] == []
+    assert result["changed"] is False
+    assert result["facts"]["node"]["address"] == "192.0.2.11"
+    assert result["facts"]["epoch"]["begin"] <= result["facts"]["epoch"]["end"]
+
+
+def test_findings_do_not_fail(preflight):
+    result = preflight(host(cpus=1))
+    assert [finding["id"] for finding in result["findings"]] == ["cpu-count"]
+    assert "failed" not in result
+
+
+def test_thresholds(preflight):
+    assert preflight(host(cpus=1), thresholds={"cpus": 1})["findings"] == []
+
+
+def test_options_reach_the_checks(preflight):
+    result = preflight(pod_cidr="192.0.2.0/24", node_ip="192.0.2.99")
+    assert [finding["id"] for finding in result["findings"]] == ["node-address-absent", "cidr-address-overlap"]
+    assert result["facts"]["node"] is None
+
+
+def test_asks_the_repository(preflight, monkeypatch):
+    monkeypatch.setattr(preflight_info, "url_fetcher", lambda timeout: lambda url: b"nothing")
+    result = preflight(repository_url="http://192.0.2.3/deb/")
+    assert [finding["id"] for finding in result["findings"]] == ["package-version"]
+    assert result["facts"]["package_version"] == ""
+
+
+def test_a_version_that_is_none(preflight):
+    result = preflight(kubernetes_version="latest")
+    assert result["failed"]
+    assert 'The Kubernetes version is "latest"' in result["msg"]
+
+
+def test_reads_the_machine_under_the_tests(run_main):
+    result = run_main(preflight_info, OPTIONS)
+    assert result["facts"]["hostname"]
+    for finding in result["findings"]:
+        assert sorted(finding) == ["expected", "found", "id", "remedy", "severity"]

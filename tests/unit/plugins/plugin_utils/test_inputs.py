@@ -1,0 +1,135 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every rule about the operator's values, with the values that break it."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
+    check_distinct_node_addresses,
+    check_groups,
+    check_room_for_nodes,
+    check_spelling,
+    check_values,
+)
+
+from tests.unit.conftest import ROOT
+
+DEFAULTS = {
+    **yaml.safe_load((ROOT / "roles/cluster/defaults/main.yml").read_text(encoding="utf-8")),
+    "cluster_endpoint": "api.kubernetes.internal",
+}
+NAMES = {"control_plane": "control_plane", "workers": "workers"}
+
+
+def test_defaults_break_no_rule():
+    assert check_values(DEFAULTS) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cluster_kubernetes_version": "1.36.3"},
+        {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56", "cluster_service_cidr": "10.96.0.0/16,fd00:96::/108"},
+        {"cluster_endpoint": "192.0.2.10", "cluster_endpoint_address": "192.0.2.10"},
+        {"cluster_extra_sans": ["*.example.org", "k8s.example.org", "2001:db8::1"]},
+        {"cluster_node_ip": "2001:db8::5", "cluster_node_cidr": "192.168.56.0/24"},
+        {"cluster_image_repository": "registry.example.org:5000/kubernetes"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_usable_values(values):
+    assert check_values({**DEFAULTS, **values}) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "subject"),
+    [
+        ({"cluster_kubernetes_version": "v1.36"}, "cluster_kubernetes_version"),
+        ({"cluster_kubernetes_version": "latest"}, "cluster_kubernetes_version"),
+        ({"cluster_kubernetes_version": "1.19"}, "cluster_kubernetes_version"),
+        ({"cluster_pod_cidr": "10.244.0.1/16"}, "cluster_pod_cidr"),
+        ({"cluster_pod_cidr": "pods"}, "cluster_pod_cidr"),
+        ({"cluster_pod_cidr": "10.244.0.0/16,10.245.0.0/16"}, "cluster_pod_cidr"),
+        ({"cluster_pod_cidr": "10.96.0.0/16"}, "cluster_pod_cidr"),
+        ({"cluster_service_cidr": "10.0.0.0/8", "cluster_pod_cidr": "192.168.0.0/16"}, "cluster_service_cidr"),
+        ({"cluster_service_cidr": "fd00:96::/108"}, "cluster_service_cidr"),
+        ({"cluster_node_ip": "eth0"}, "cluster_node_ip"),
+        ({"cluster_node_cidr": "192.168.56.1"}, None),
+        ({"cluster_node_cidr": "192.168.56.1/24"}, "cluster_node_cidr"),
+        ({"cluster_endpoint": "api.internal:6443"}, "cluster_endpoint"),
+        ({"cluster_endpoint": "API.internal"}, "cluster_endpoint"),
+        ({"cluster_endpoint_address": "lb.example.org"}, "cluster_endpoint_address"),
+        ({"cluster_api_port": 70000}, "cluster_api_port"),
+        ({"cluster_extra_sans": ["k8s_example"]}, "cluster_extra_sans"),
+        ({"cluster_name": "My Cluster"}, "cluster_name"),
+        ({"cluster_dns_domain": "cluster..local"}, "cluster_dns_domain"),
+        ({"cluster_image_repository": "https://registry.example.org"}, "cluster_image_repository"),
+        ({"cluster_image_repository": "registry.example.org/"}, "cluster_image_repository"),
+    ],
+)
+def test_unusable_values_are_named(values, subject):
+    violations = check_values({**DEFAULTS, **values})
+    assert [violation.subject for violation in violations] == ([subject] if subject else [])
+
+
+def test_every_violation_is_reported_at_once():
+    violations = check_values({**DEFAULTS, "cluster_name": "A B", "cluster_pod_cidr": "x", "cluster_api_port": 0})
+    assert {violation.subject for violation in violations} == {"cluster_name", "cluster_pod_cidr", "cluster_api_port"}
+
+
+def test_a_violation_reads_as_a_sentence():
+    (violation,) = check_values({**DEFAULTS, "cluster_api_port": 0})
+    assert str(violation) == "cluster_api_port: found 0, expected a port from 1 to 65535"
+
+
+@pytest.mark.parametrize(
+    ("control_plane", "workers", "subjects"),
+    [
+        (["a"], ["b", "c"], []),
+        (["a"], [], []),
+        ([], ["b"], ["group control_plane"]),
+        (["a", "b"], ["c"], ["group control_plane"]),
+        (["a"], ["a", "b"], ["host a"]),
+    ],
+)
+def test_groups(control_plane, workers, subjects):
+    assert [violation.subject for violation in check_groups(control_plane, workers, NAMES)] == subjects
+
+
+@pytest.mark.parametrize(
+    ("pod_cidr", "arguments", "hosts", "enough"),
+    [
+        ("10.244.0.0/16", [], 256, True),
+        ("10.244.0.0/16", [], 257, False),
+        ("10.244.0.0/26", [], 1, False),
+        ("10.244.0.0/24", [{"name": "node-cidr-mask-size", "value": "26"}], 4, True),
+        ("10.244.0.0/16,fd00:10::/62", [], 5, False),
+        ("10.244.0.0/16,fd00:10::/62", [{"name": "node-cidr-mask-size-ipv6", "value": "72"}], 5, True),
+    ],
+)
+def test_room_for_nodes(pod_cidr, arguments, hosts, enough):
+    configuration = {"controllerManager": {"extraArgs": arguments}} if arguments else {}
+    assert (check_room_for_nodes(pod_cidr, configuration, hosts) == []) is enough
+
+
+def test_one_address_on_two_hosts():
+    assert check_distinct_node_addresses({"a": "192.0.2.1", "b": "192.0.2.2"}) == []
+    (violation,) = check_distinct_node_addresses({"a": "192.0.2.1", "b": "192.0.2.1"})
+    assert violation.found == "192.0.2.1 on a and b"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["cluster_pod_cidr", "unrelated"], []),
+        (["cluster_pod_cdir"], ["cluster_pod_cdir"]),
+        (["cluster_autoscaler_enabled"], []),
+        (["podd_cidr"], []),
+    ],
+)
+def test_near_misses_are_misspelt(given, found):
+    violations = check_spelling(given, ["cluster_pod_cidr", "cluster_name"], ["cluster"])
+    assert [violation.subject for violation in violations] == found
