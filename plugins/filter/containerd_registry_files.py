@@ -48,6 +48,8 @@ _value:
   elements: dict
 """
 
+from typing import Any, Callable, Mapping
+
 from ansible_collections.groundplane.kubeadm.plugins.filter.to_toml import to_toml
 
 _CAPABILITIES = ("pull", "resolve")
@@ -59,7 +61,9 @@ _PEM_OPTIONS = {
 }
 
 
-def containerd_registry_files(mirrors, directory, header):
+def containerd_registry_files(
+    mirrors: Mapping[str, list[dict[str, Any]]], directory: str, header: str
+) -> list[dict[str, str]]:
     """Files for every registry, in a stable order."""
     return [
         entry
@@ -68,7 +72,7 @@ def containerd_registry_files(mirrors, directory, header):
     ]
 
 
-def _registry_files(folder, hosts, header):
+def _registry_files(folder: str, hosts: list[dict[str, Any]], header: str) -> list[dict[str, str]]:
     """The hosts.toml of one registry and the certificates that it refers to."""
     tables = {}
     files = []
@@ -80,11 +84,11 @@ def _registry_files(folder, hosts, header):
     return [{"path": f"{folder}/hosts.toml", "content": text, "mode": "0644"}, *files]
 
 
-def _pem_options(mirror):
+def _pem_options(mirror: Mapping[str, Any]) -> list[str]:
     return [option for option in _PEM_OPTIONS if mirror.get(option)]
 
 
-def _host_table(mirror, pem_paths):
+def _host_table(mirror: Mapping[str, Any], pem_paths: Mapping[str, str]) -> dict[str, Any]:
     """What containerd has to know about one mirror."""
     table = {"capabilities": mirror.get("capabilities") or list(_CAPABILITIES)}
     table.update({option: True for option in ("skip_verify", "override_path") if mirror.get(option)})
@@ -96,7 +100,7 @@ def _host_table(mirror, pem_paths):
     return table
 
 
-def _pem_file(path, text, header, *, option):
+def _pem_file(path: str, text: str, header: str, *, option: str) -> dict[str, str]:
     """A PEM file; text outside of its blocks, such as the header, is skipped by every reader."""
     secret = _PEM_OPTIONS[option][1]
     content = f"# {header}\n{text.strip()}\n"
@@ -106,6 +110,6 @@ def _pem_file(path, text, header, *, option):
 class FilterModule:
     """The filters of this file."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
         return {"containerd_registry_files": containerd_registry_files}

@@ -44,21 +44,22 @@ _value:
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def to_toml(document):
+def to_toml(document: Mapping[str, Any]) -> str:
     """Render a dictionary as TOML."""
     if not isinstance(document, Mapping):
         raise AnsibleFilterError(f"to_toml renders dictionaries, found {type(document).__name__}.")
     return "\n\n".join(_blocks(document, ())) + "\n"
 
 
-def _blocks(table, path):
+def _blocks(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     """Text of a table and, after it, of the tables in it, each under its full name."""
     values = [
         f"{_key(key)} = {_value(value, (*path, key))}" for key, value in table.items() if not isinstance(value, Mapping)
@@ -72,16 +73,16 @@ def _blocks(table, path):
         yield from _blocks(value, (*path, key))
 
 
-def _key(key):
+def _key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else _string(key)
 
 
-def _string(text):
+def _string(text: str) -> str:
     """A basic string; JSON escapes all that TOML wants escaped except DEL."""
     return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _value(value, path):
+def _value(value: Any, path: tuple[str, ...]) -> str:
     """A value on one line; dictionaries get here only inside lists."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -104,6 +105,6 @@ def _value(value, path):
 class FilterModule:
     """The filters of this file."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """Filters by name."""
         return {"to_toml": to_toml}

@@ -90,13 +90,15 @@ removed:
 """
 
 import tempfile
+from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import write_document
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._file_set import (
+    FileChange,
     WantedFile,
     changes_to_remove,
     changes_to_write,
@@ -104,7 +106,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._file_set impo
 )
 
 
-def read_option(item):
+def read_option(item: Mapping[str, Any]) -> WantedFile:
     """One entry of the option files."""
     secret = item["secret_content"] is not None
     return WantedFile(
@@ -116,7 +118,7 @@ def read_option(item):
     )
 
 
-def validate(module, runner, change):
+def validate(module: AnsibleModule, runner: Runner, change: FileChange) -> None:
     """Raise when the program that will read the file refuses its new content."""
     if not change.validate or (module.check_mode and runner.find(change.validate[0]) is None):
         return
@@ -133,7 +135,7 @@ def validate(module, runner, change):
         )
 
 
-def file_set(module):
+def file_set(module: AnsibleModule) -> Mapping[str, Any]:
     """Read, decide, apply."""
     files = [read_option(item) for item in module.params["files"]]
     to_write = changes_to_write(files)
@@ -156,7 +158,7 @@ def file_set(module):
     }
 
 
-def main():
+def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={

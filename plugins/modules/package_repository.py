@@ -71,6 +71,8 @@ paths:
   sample: [/etc/apt/sources.list.d/kubernetes.sources, /etc/apt/keyrings/kubernetes.asc]
 """
 
+from typing import Any, Mapping
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
@@ -79,6 +81,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._repository_files import (
     Repository,
+    RepositoryFormat,
     repository_format,
     require_armoured_key,
 )
@@ -86,7 +89,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._repository_fi
 _TIMEOUT = 30
 
 
-def download_key(url):
+def download_key(url: str) -> str:
     """Text of the signing key."""
     try:
         text = open_url(url, timeout=_TIMEOUT).read().decode("utf-8", errors="replace")
@@ -98,7 +101,7 @@ def download_key(url):
     return require_armoured_key(text, url)
 
 
-def wanted_documents(layout, repository, present):
+def wanted_documents(layout: RepositoryFormat, repository: Repository, present: bool) -> list[Document]:
     """The repository's files before and after."""
     source_path, key_path = layout.source_path(repository.name), layout.key_path(repository.name)
     source = Document(source_path, read_text(source_path), layout.render(repository) if present else None)
@@ -114,7 +117,7 @@ def wanted_documents(layout, repository, present):
     return [Document(key_path, key_before, key_after), source]
 
 
-def package_repository(module):
+def package_repository(module: AnsibleModule) -> Mapping[str, Any]:
     """Read, decide, apply."""
     runner = ModuleRunner(module)
     layout = repository_format(runner)
@@ -135,7 +138,7 @@ def package_repository(module):
     }
 
 
-def main():
+def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={

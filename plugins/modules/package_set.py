@@ -81,12 +81,15 @@ installed:
 """
 
 from pathlib import Path
+from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages import (
+    PackageManager,
+    PackagePlan,
     after_plan,
     choose_alternatives,
     describe,
@@ -99,7 +102,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages impo
 )
 
 
-def find_available(manager, outdated, module):
+def find_available(manager: PackageManager, outdated: Mapping[str, str], module: AnsibleModule) -> dict[str, str]:
     """Full versions of outdated packages; the index is refreshed once when it does not know all of them.
 
     In check mode it is refreshed beside the machine's own, and what it still does not know comes from a repository that
@@ -120,7 +123,7 @@ def find_available(manager, outdated, module):
     return available
 
 
-def apply(manager, plan):
+def apply(manager: PackageManager, plan: PackagePlan) -> None:
     """Carry the plan out."""
     if plan.install:
         manager.install(plan.install)
@@ -130,7 +133,7 @@ def apply(manager, plan):
         manager.remove(plan.remove)
 
 
-def package_set(module):
+def package_set(module: AnsibleModule) -> Mapping[str, Any]:
     """Read, decide, apply."""
     manager = package_manager(ModuleRunner(module))
     requested = {name: str(version or "") for name, version in module.params["packages"].items()}
@@ -163,7 +166,7 @@ def package_set(module):
     }
 
 
-def main():
+def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={

@@ -11,6 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Mapping, Union
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._duration import parse_duration
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import KNOWN_IDS
+
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 #: Minor releases that this collection is tested with or kept right for, oldest first.
@@ -23,6 +27,11 @@ MAXIMUM_SERVICE_HOST_BITS = 20
 #: The controller manager hands every node a range of this size unless told otherwise.
 NODE_PREFIX_LENGTH = {4: 24, 6: 64}
 
+#: Options and capabilities of one registry mirror, as in containerd's hosts.toml (containerd: docs/hosts.md).
+MIRROR_OPTIONS = ("url", "capabilities", "skip_verify", "override_path", "ca", "client_certificate", "client_key")
+MIRROR_CAPABILITIES = ("pull", "resolve", "push")
+
+_URL = re.compile(r"https?://[^/\s]+")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"(?P<minor>[0-9]+\.[0-9]+)(\.[0-9]+)?")
 
@@ -143,12 +152,60 @@ def check_names(values: Mapping[str, Any]) -> Iterator[Violation]:
         yield Violation("cluster_image_repository", repr(repository), "registry and path without scheme or final slash")
 
 
+def check_registry_mirrors(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Mirrors that containerd can be told of."""
+    name = "containerd_registry_mirrors"
+    for registry, mirrors in values[name].items():
+        if not isinstance(mirrors, list):
+            yield Violation(f"{name}, {registry}", repr(mirrors), "a list of mirrors")
+            continue
+        for mirror in mirrors:
+            yield from _check_mirror(f"{name}, {registry}", mirror)
+
+
+def _check_mirror(subject: str, mirror: Any) -> Iterator[Violation]:
+    if not isinstance(mirror, Mapping):
+        yield Violation(subject, repr(mirror), "a dictionary with a url")
+        return
+    unknown = sorted(set(mirror) - set(MIRROR_OPTIONS))
+    if unknown:
+        yield Violation(subject, "the option " + ", ".join(unknown), "options of " + ", ".join(MIRROR_OPTIONS))
+    if not _URL.match(str(mirror.get("url", ""))):
+        yield Violation(subject, f"the url {mirror.get('url')!r}", "a url that begins with http:// or https://")
+    capabilities = mirror.get("capabilities", [])
+    if not isinstance(capabilities, list) or set(capabilities) - set(MIRROR_CAPABILITIES):
+        expected = "a list of " + ", ".join(MIRROR_CAPABILITIES)
+        yield Violation(subject, f"the capabilities {capabilities!r}", expected)
+
+
+def check_token_ttl(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """A life of the join token that is a duration."""
+    name = "workers_token_ttl"
+    try:
+        parse_duration(str(values[name]), name)
+    except GroundplaneError as error:
+        yield Violation(name, repr(values[name]), f"{error.expected}, such as 30m")
+
+
+def check_waivers(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Waivers of preflight checks that exist."""
+    name = "prereqs_preflight_ignore"
+    for waiver in values[name]:
+        if waiver not in KNOWN_IDS:
+            nearest = difflib.get_close_matches(str(waiver), sorted(KNOWN_IDS), n=1, cutoff=0.5)
+            hint = f"{nearest[0]}, or another" if nearest else "an"
+            yield Violation(name, repr(waiver), f"{hint} id of docs/preflight_checks.md")
+
+
 #: Each rule with the variables that it judges.
 VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tuple[str, ...]], ...] = (
     (check_kubernetes_version, ("cluster_kubernetes_version",)),
     (check_ranges, ("cluster_pod_cidr", "cluster_service_cidr")),
     (check_node_addresses, ("cluster_node_ip", "cluster_node_cidr")),
     (check_endpoint, ("cluster_endpoint", "cluster_endpoint_address", "cluster_api_port", "cluster_extra_sans")),
+    (check_registry_mirrors, ("containerd_registry_mirrors",)),
+    (check_waivers, ("prereqs_preflight_ignore",)),
+    (check_token_ttl, ("workers_token_ttl",)),
     (check_names, ("cluster_name", "cluster_dns_domain", "cluster_image_repository")),
 )
 

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
-from testinfra import get_host
 from testinfra.host import Host
 
 
@@ -42,8 +39,6 @@ def test_time_service_starts_at_boot(host: Host) -> None:
     assert host.service("systemd-timesyncd").is_enabled
 
 
-def test_endpoint_leads_to_the_first_control_plane_node(host: Host) -> None:
-    inventory = f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/nodes"
-    first = get_host("ansible://control_plane", ansible_inventory=inventory)
+def test_endpoint_leads_to_the_control_plane_node(host: Host, control_plane_node: Host) -> None:
     (address,) = host.addr("api.lab.internal").ipv4_addresses
-    assert address in first.check_output("hostname --all-ip-addresses").split()
+    assert address in control_plane_node.check_output("hostname --all-ip-addresses").split()

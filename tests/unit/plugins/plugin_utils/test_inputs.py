@@ -37,6 +37,9 @@ def test_defaults_break_no_rule():
         {"cluster_extra_sans": ["*.example.org", "k8s.example.org", "2001:db8::1"]},
         {"cluster_node_ip": "2001:db8::5", "cluster_node_cidr": "192.168.56.0/24"},
         {"cluster_image_repository": "registry.example.org:5000/kubernetes"},
+        {"containerd_registry_mirrors": {"docker.io": [{"url": "http://10.0.0.1:5000", "capabilities": ["pull"]}]}},
+        {"workers_token_ttl": "1h30m"},
+        {"prereqs_preflight_ignore": ["memory"]},
     ],
     ids=lambda values: next(iter(values)),
 )
@@ -68,6 +71,24 @@ def test_usable_values(values):
         ({"cluster_dns_domain": "cluster..local"}, "cluster_dns_domain"),
         ({"cluster_image_repository": "https://registry.example.org"}, "cluster_image_repository"),
         ({"cluster_image_repository": "registry.example.org/"}, "cluster_image_repository"),
+        ({"containerd_registry_mirrors": {"docker.io": "http://mirror"}}, "containerd_registry_mirrors, docker.io"),
+        ({"containerd_registry_mirrors": {"docker.io": ["http://mirror"]}}, "containerd_registry_mirrors, docker.io"),
+        (
+            {"containerd_registry_mirrors": {"quay.io": [{"capabilities": ["pull"]}]}},
+            "containerd_registry_mirrors, quay.io",
+        ),
+        ({"containerd_registry_mirrors": {"quay.io": [{"url": "mirror"}]}}, "containerd_registry_mirrors, quay.io"),
+        (
+            {"containerd_registry_mirrors": {"quay.io": [{"url": "http://mirror", "insecure": True}]}},
+            "containerd_registry_mirrors, quay.io",
+        ),
+        (
+            {"containerd_registry_mirrors": {"quay.io": [{"url": "http://mirror", "capabilities": ["read"]}]}},
+            "containerd_registry_mirrors, quay.io",
+        ),
+        ({"workers_token_ttl": "a while"}, "workers_token_ttl"),
+        ({"prereqs_preflight_ignore": ["NumCPU"]}, "prereqs_preflight_ignore"),
+        ({"prereqs_preflight_ignore": ["memori"]}, "prereqs_preflight_ignore"),
     ],
 )
 def test_unusable_values_are_named(values, subject):

@@ -1,0 +1,261 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decisions about a host, as tables: what is there, what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import Node
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_cluster import (
+    CONTROL_PLANE_LABEL,
+    KUBEADM_CONFIG,
+    NODE,
+    ClusterState,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_plan import (
+    JoinTarget,
+    Plan,
+    Step,
+    decide_init,
+    decide_join,
+    decide_reset,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostState, InitRecord
+
+NO_CLUSTER = ClusterState(ready=False)
+COMPLETE = ClusterState(ready=True)
+SILENT = ClusterState(ready=False, message="connection refused")
+
+FRESH = HostState(kubelet_enabled=True)
+RUNNING = HostState(kubelet_running=True, kubelet_enabled=True, kubelet_conf=True, kubelet_configuration=True)
+MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+MASTER = replace(RUNNING, manifests=MANIFESTS, etcd_data=True, admin_conf=True, pki=("ca.crt",), ca_hashes=("ours",))
+RECORD = InitRecord("hash")
+INTERRUPTED = replace(MASTER, record=RECORD)
+CERTIFICATES_ONLY = HostState(kubelet_enabled=True, pki=("ca.crt", "ca.key"), record=RECORD)
+
+REINIT = (Step.RESET, Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET)
+
+INIT_PLANS = {
+    "fresh host": (FRESH, NO_CLUSTER, "init", (Step.RECORD, Step.INIT, Step.FORGET)),
+    "certificates of the operator": (
+        replace(FRESH, pki=("ca.crt", "ca.key")),
+        NO_CLUSTER,
+        *("init", (Step.RECORD, Step.INIT, Step.FORGET)),
+    ),
+    "complete": (MASTER, COMPLETE, "none", ()),
+    "complete, kubelet stopped": (
+        replace(MASTER, kubelet_running=False),
+        COMPLETE,
+        *("repair", (Step.START_KUBELET,)),
+    ),
+    "complete, kubelet disabled": (
+        replace(MASTER, kubelet_enabled=False),
+        COMPLETE,
+        *("repair", (Step.START_KUBELET,)),
+    ),
+    "killed before anything": (
+        replace(FRESH, record=RECORD),
+        NO_CLUSTER,
+        *("init", (Step.RECORD, Step.INIT, Step.FORGET)),
+    ),
+    "killed among certificates": (CERTIFICATES_ONLY, NO_CLUSTER, "reinit", REINIT),
+    "killed among certificates, some of the operator": (
+        replace(CERTIFICATES_ONLY, record=InitRecord("hash", pki_before=("ca.crt", "ca.key"))),
+        NO_CLUSTER,
+        *("init", (Step.RECORD, Step.INIT, Step.FORGET)),
+    ),
+    "killed among kubeconfigs": (replace(CERTIFICATES_ONLY, admin_conf=True), NO_CLUSTER, "reinit", REINIT),
+    "killed while the API came up": (INTERRUPTED, SILENT, "resume-init", (Step.RESUME, Step.FORGET)),
+    "killed among addons": (
+        INTERRUPTED,
+        ClusterState(ready=True, missing=("daemonset/kube-proxy",)),
+        *("resume-init", (Step.RESUME, Step.FORGET)),
+    ),
+    "killed after the end": (INTERRUPTED, COMPLETE, "repair", (Step.FORGET,)),
+    "another configuration": (replace(INTERRUPTED, record=InitRecord("other")), SILENT, "reinit", REINIT),
+    "another configuration, etcd data alone": (
+        replace(FRESH, etcd_data=True, record=InitRecord("other")),
+        NO_CLUSTER,
+        *("reinit", REINIT),
+    ),
+}
+
+
+@pytest.mark.parametrize(("host", "cluster", "action", "steps"), INIT_PLANS.values(), ids=INIT_PLANS)
+def test_init(host: HostState, cluster: ClusterState, action: str, steps: tuple[Step, ...]) -> None:
+    plan = decide_init(host, cluster, "hash", 1 if host.etcd_data else None)
+    assert (plan.action, plan.steps) == (action, steps)
+    assert plan.changed == bool(steps)
+    assert plan.outcome() == "an initialised control plane"
+
+
+INIT_REFUSALS = {
+    "worker": (RUNNING, NO_CLUSTER, None, "is, or was about to become, a node of the cluster at an unknown address"),
+    "begun worker": (
+        HostState(bootstrap_kubelet_conf=True, server="https://a:6443"),
+        NO_CLUSTER,
+        *(None, "about to become, a node of the cluster at https://a:6443"),
+    ),
+    "etcd of unknown origin": (replace(FRESH, etcd_data=True), NO_CLUSTER, None, "etcd's folder holds data"),
+    "silent control plane": (MASTER, SILENT, None, "does not answer: connection refused"),
+    "stopped control plane": (
+        replace(MASTER, kubelet_running=False),
+        SILENT,
+        *(None, "systemctl enable --now kubelet"),
+    ),
+    "no kubeconfig": (replace(MASTER, admin_conf=False), NO_CLUSTER, None, "admin.conf is missing"),
+    "another node name": (
+        MASTER,
+        ClusterState(ready=True, missing=(NODE,)),
+        *(None, "lacks the Node object of this host"),
+    ),
+    "not made by kubeadm": (
+        MASTER,
+        ClusterState(ready=True, missing=(KUBEADM_CONFIG, NODE)),
+        *(None, "lacks configmap/kubeadm-config, the Node object"),
+    ),
+    "others have joined an unfinished cluster": (
+        INTERRUPTED,
+        ClusterState(ready=True, missing=("configmap/cluster-info",), other_nodes=("worker-1",)),
+        *(1, "other members: worker-1.*missing is configmap/cluster-info"),
+    ),
+    "others are members of etcd": (
+        INTERRUPTED,
+        SILENT,
+        *(3, "other members: 3 members of etcd.*missing is an answer of the API"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("host", "cluster", "members", "reason"), INIT_REFUSALS.values(), ids=INIT_REFUSALS)
+def test_init_refuses(host: HostState, cluster: ClusterState, members: int | None, reason: str) -> None:
+    with pytest.raises(GroundplaneError, match=reason):
+        decide_init(host, cluster, "hash", members)
+
+
+def test_addons_taken_away_on_purpose() -> None:
+    cluster = ClusterState(ready=True, missing=("daemonset/kube-proxy", CONTROL_PLANE_LABEL))
+    plan = decide_init(MASTER, cluster, "hash", None)
+    assert plan.action == "none"
+    assert [warning.split(",")[0] for warning in plan.warnings] == [
+        "the cluster has no daemonset/kube-proxy",
+        "the cluster has no the label node-role.kubernetes.io/control-plane",
+    ]
+
+
+ADDRESS = "192.0.2.21"
+WORKER = JoinTarget(ADDRESS, control_plane=False, ca_cert_hashes=("ours",))
+JOINING_MASTER = replace(WORKER, control_plane=True)
+OWN = Node("worker-1", "uid", True, (ADDRESS, "worker-1"), False, "v1.36.3")
+NOT_READY = OWN._replace(ready=False)
+STRANGER = OWN._replace(addresses=("192.0.2.99", "worker-1"))
+
+JOINED = replace(RUNNING, kubelet_credentials=True, ca_hashes=("ours",), pki=("ca.crt",), server="https://a:6443")
+JOINED_MASTER = replace(JOINED, manifests=MANIFESTS, etcd_data=True)
+REJOIN = (Step.RESET, Step.CLEAN_UP, Step.JOIN)
+
+JOIN_PLANS = {
+    "fresh host": (FRESH, WORKER, None, "join", (Step.JOIN,), False),
+    "fresh host, stale node": (FRESH, WORKER, NOT_READY, "join", (Step.JOIN,), True),
+    "fresh host, own node still ready": (FRESH, WORKER, OWN, "join", (Step.JOIN,), True),
+    "fresh host, lost namesake": (FRESH, WORKER, STRANGER._replace(ready=False), "join", (Step.JOIN,), True),
+    "joined": (JOINED, WORKER, OWN, "none", (), False),
+    "joined, network not there yet": (JOINED, WORKER, NOT_READY, "none", (), False),
+    "joined, kubelet stopped": (
+        replace(JOINED, kubelet_running=False),
+        *(WORKER, OWN, "repair", (Step.START_KUBELET,), False),
+    ),
+    "killed at the very end": (
+        replace(JOINED, bootstrap_kubelet_conf=True),
+        *(WORKER, OWN, "repair", (Step.DROP_BOOTSTRAP,), False),
+    ),
+    "killed before the TLS bootstrap": (
+        replace(FRESH, bootstrap_kubelet_conf=True, ca_hashes=("ours",)),
+        *(WORKER, None, "rejoin", REJOIN, False),
+    ),
+    "killed join of a former cluster": (
+        replace(FRESH, bootstrap_kubelet_conf=True, ca_hashes=("theirs",)),
+        *(WORKER, None, "rejoin", REJOIN, False),
+    ),
+    "CA alone": (replace(FRESH, pki=("ca.crt",)), WORKER, None, "rejoin", REJOIN, False),
+    "node deleted": (JOINED, WORKER, None, "rejoin", REJOIN, False),
+    "certificate of the kubelet lost": (
+        replace(JOINED, kubelet_credentials=False),
+        *(WORKER, NOT_READY, "rejoin", REJOIN, True),
+    ),
+    "configuration of the kubelet lost": (
+        replace(JOINED, kubelet_configuration=False),
+        *(WORKER, NOT_READY, "rejoin", REJOIN, True),
+    ),
+    "address changed": (JOINED, WORKER, STRANGER._replace(ready=False), "rejoin", REJOIN, True),
+    "control plane": (
+        JOINED_MASTER,
+        JOINING_MASTER,
+        *(OWN._replace(control_plane=True), "none", (), False),
+    ),
+    "control plane, killed before its label": (JOINED_MASTER, JOINING_MASTER, OWN, "rejoin", REJOIN, True),
+    "control plane with copied certificates": (
+        replace(FRESH, pki=("ca.crt", "ca.key", "sa.key")),
+        *(JOINING_MASTER, None, "join", (Step.JOIN,), False),
+    ),
+    "control plane, killed after its manifests": (
+        replace(FRESH, manifests=MANIFESTS, ca_hashes=("ours",)),
+        *(JOINING_MASTER, None, "rejoin", REJOIN, False),
+    ),
+}
+
+
+@pytest.mark.parametrize(("host", "target", "node", "action", "steps", "stale"), JOIN_PLANS.values(), ids=JOIN_PLANS)
+def test_join(
+    host: HostState, target: JoinTarget, node: Node | None, action: str, steps: tuple[Step, ...], stale: bool
+) -> None:
+    plan = decide_join(host, target, node)
+    assert (plan.action, plan.steps, plan.stale_node) == (action, steps, stale)
+    assert plan.outcome() == "a node of the cluster"
+
+
+JOIN_REFUSALS = {
+    "namesake": (FRESH, WORKER, STRANGER, "a ready node worker-1 with the addresses 192.0.2.99, worker-1"),
+    "another cluster": (
+        replace(JOINED, ca_hashes=("theirs",)),
+        *(WORKER, None, "belongs to another cluster, at https://a:6443"),
+    ),
+    "another cluster's control plane": (
+        replace(FRESH, etcd_data=True),
+        *(JOINING_MASTER, None, "belongs to another cluster, at an unknown address"),
+    ),
+    "control plane as worker": (JOINED_MASTER, WORKER, OWN, "runs parts of a control plane"),
+    "worker as control plane": (JOINED, JOINING_MASTER, OWN, "is a worker of the cluster"),
+}
+
+
+@pytest.mark.parametrize(("host", "target", "node", "reason"), JOIN_REFUSALS.values(), ids=JOIN_REFUSALS)
+def test_join_refuses(host: HostState, target: JoinTarget, node: Node | None, reason: str) -> None:
+    with pytest.raises(GroundplaneError, match=reason):
+        decide_join(host, target, node)
+
+
+def test_prediction_without_a_cluster() -> None:
+    nowhere = replace(WORKER, ca_cert_hashes=())
+    assert decide_join(FRESH, nowhere, None).action == "join"
+    plan = decide_join(JOINED, nowhere, None)
+    assert (plan.action, plan.changed) == ("none", False)
+    assert "nothing can be predicted" in plan.warnings[0]
+
+
+def test_reset() -> None:
+    assert decide_reset(FRESH).action == "none"
+    plan = decide_reset(JOINED)
+    assert (plan.action, plan.steps) == ("reset", (Step.RESET, Step.CLEAN_UP))
+    assert plan.outcome() == "nothing of kubeadm is on this host"
+
+
+def test_waiting_changes_nothing() -> None:
+    plan = Plan("wait", "a silent control plane", (Step.WAIT,))
+    assert not plan.changed
+    assert plan.outcome() == "a silent control plane"
