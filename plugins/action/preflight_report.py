@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import ansible.constants as constants
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import ERROR, WARNING
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import (

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +24,9 @@ _CONFIG = "configmap/kubeadm-config"
 # Certificates of the control plane, encrypted with the certificate key; kubeadm deletes them after two hours.
 _CERTIFICATES = "secret/kubeadm-certs"
 _DEFAULT_PORT = "6443"
+
+#: The CA for a kubeconfig that carries none.
+CA_FILE = "/etc/kubernetes/pki/ca.crt"
 
 #: What a prediction knows of a cluster that has yet to be made.
 NO_CLUSTER: dict[str, Any] = {"endpoint": "", "ca_cert_hashes": [], "certificates_uploaded": False, "nodes": []}
@@ -50,7 +52,7 @@ def read_join_info(runner: Runner, kubeconfig: str) -> dict[str, Any]:
     configured = block_value(cluster_configuration(found[_CONFIG]), "controlPlaneEndpoint")
     return {
         "endpoint": _with_port(configured) if configured else urlsplit(access.server).netloc,
-        "ca_cert_hashes": list(ca_cert_hashes(access.ca_pem or Path("/etc/kubernetes/pki/ca.crt").read_text("ascii"))),
+        "ca_cert_hashes": list(ca_cert_hashes(access.ca_pem or read_text(CA_FILE) or "")),
         "certificates_uploaded": _CERTIFICATES in found,
         "nodes": [{**node._asdict(), "addresses": list(node.addresses)} for node in read_nodes(runner, kubeconfig)],
     }

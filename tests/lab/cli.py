@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 
@@ -78,6 +79,9 @@ def down(options: argparse.Namespace) -> None:
     """Remove a set, or everything the lab has on this machine but its cache."""
     report = to_terminal()
     lab_paths = paths()
+    if shutil.which("podman") is None:
+        report("Removed: nothing was there, podman is not installed")
+        return
     with host.only_one_run(lab_paths, report):
         podman = Podman(lab_paths)
         podman.configure()

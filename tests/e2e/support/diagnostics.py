@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.e2e.support.cluster import KUBECTL
 from tests.e2e.support.lab import LabSet
+from tests.lab.process import LabError
 
 ASK_CLUSTER = f"test ! -e /etc/kubernetes/admin.conf || {KUBECTL} --request-timeout=5s"
 QUESTIONS = (
@@ -22,7 +23,10 @@ ANSWER_SECONDS = 20
 
 def describe(nodes: LabSet) -> str:
     """State of every node of a set as text."""
-    return "\n".join(_describe_node(nodes, name) for name in nodes.names)
+    try:
+        return "\n".join(_describe_node(nodes, name) for name in nodes.names)
+    except LabError as error:
+        return str(error)
 
 
 def _describe_node(nodes: LabSet, name: str) -> str:

@@ -56,7 +56,10 @@ def without(text: str, names: Collection[str]) -> str:
 
 
 def test_complete(fixture_text: FixtureText) -> None:
-    recorded = (fixture_text("kubectl/initialised_kube_system.json"), fixture_text("kubectl/initialised_kube_public.json"))
+    recorded = (
+        fixture_text("kubectl/initialised_kube_system.json"),
+        fixture_text("kubectl/initialised_kube_public.json"),
+    )
     assert ask(*recorded) == ClusterState(ready=True)
     nodes = fixture_text("kubectl/nodes.json")
     assert ask(*recorded, nodes) == ClusterState(ready=True, other_nodes=("kubeadm-worker-1",))
@@ -124,4 +127,6 @@ def test_gone_in_the_middle() -> None:
     runner = FakeRunner(
         [(readyz_argv(ADMIN), Result(0, "ok", "")), (OBJECTS, Result(1, "connection refused\n", ""))],
     )
-    assert read_cluster(runner, ADMIN, HOST, with_nodes=False) == ClusterState(ready=False, message="connection refused")
+    assert read_cluster(runner, ADMIN, HOST, with_nodes=False) == ClusterState(
+        ready=False, message="connection refused"
+    )

@@ -24,7 +24,9 @@ def test_kubelet_conf_of_a_worker(fixture_text: Callable[[str], str]) -> None:
 
 def test_json() -> None:
     ca = base64.b64encode(b"PEM").decode()
-    text = '{"clusters": [{"cluster":\n {"server": "https://[2001:db8::1]:6443",\n"certificate-authority-data": "%s"}}]}'
+    text = (
+        '{"clusters": [{"cluster":\n {"server": "https://[2001:db8::1]:6443",\n"certificate-authority-data": "%s"}}]}'
+    )
     assert parse_kubeconfig(text % ca, "f") == Kubeconfig("https://[2001:db8::1]:6443", "PEM", "")
 
 

@@ -15,7 +15,13 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_suppor
     UNKNOWN,
     KernelSupport,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import Address, Link, Route
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    Address,
+    Link,
+    Route,
+    parse_links,
+    parse_routes,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import (
     CHECKS,
     facts_of,
@@ -31,6 +37,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     ClusterFiles,
     Disk,
     Listener,
+    Network,
     Repository,
 )
 
@@ -362,6 +369,16 @@ def test_every_check_finds_something_in_these_tables():
 def test_ids_are_unique():
     identifiers = [check.description.id for check in CHECKS]
     assert len(identifiers) == len(set(identifiers))
+
+
+def test_a_running_control_plane_node_with_flannel(fixture_text):
+    links = parse_links(fixture_text("iproute2/flannel-address.json"))
+    routes = parse_routes(fixture_text("iproute2/flannel-route-4.json"))
+    assert {"cni0", "flannel.1"} <= {link.name for link in links}
+    node = host(network=Network(links, routes), cluster=ClusterFiles(credentials=("admin.conf", "kubelet.conf")))
+    assert run_checks(node, Wanted()) == []
+    assert facts_of(node, Wanted())["addresses"] == ["10.77.2.11"]
+    assert facts_of(node, Wanted())["macs"] == ["02:67:0a:4d:02:0b"]
 
 
 def test_says_which_port_whose_and_for_whom():

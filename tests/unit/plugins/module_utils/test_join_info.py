@@ -1,0 +1,92 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a joining host is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils import _join_info
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import nodes_argv, objects_argv
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._join_info import read_join_info
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
+
+from tests.unit.conftest import FakeRunner
+
+FixtureText = Callable[[str], str]
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path, fixture_text: FixtureText) -> str:
+    """A kubeconfig of the recorded cluster."""
+    path = tmp_path / "admin.conf"
+    path.write_text(fixture_text("kubeadm/worker_kubelet.conf"))
+    return str(path)
+
+
+def read(kubeconfig: str, config: str, nodes: str) -> dict[str, Any]:
+    """Join information from two calls of kubectl."""
+    names = ["configmap/kubeadm-config", "secret/kubeadm-certs"]
+    runner = FakeRunner(
+        [
+            (objects_argv(kubeconfig, "kube-system", names), Result(0, config, "")),
+            (nodes_argv(kubeconfig), Result(0, nodes, "")),
+        ]
+    )
+    return read_join_info(runner, kubeconfig)
+
+
+def test_recorded_cluster(kubeconfig: str, fixture_text: FixtureText) -> None:
+    info = read(kubeconfig, fixture_text("kubectl/kubeadm_config.json"), fixture_text("kubectl/nodes.json"))
+    assert info["endpoint"] == "10.77.5.11:6443"
+    assert info["ca_cert_hashes"] == [ca_cert_hash(fixture_text("kubeadm/ca.crt"))]
+    assert info["certificates_uploaded"] is False
+    assert [node["name"] for node in info["nodes"]] == ["kubeadm-master-1", "kubeadm-worker-1"]
+    assert json.loads(json.dumps(info)) == info
+
+
+@pytest.mark.parametrize(
+    ("configured", "endpoint"),
+    [
+        ("controlPlaneEndpoint: api.lab.internal", "api.lab.internal:6443"),
+        ("controlPlaneEndpoint: '[2001:db8::1]:8443'", "[2001:db8::1]:8443"),
+        ("clusterName: x", "10.77.5.11:6443"),
+    ],
+    ids=["default port", "IPv6", "from the kubeconfig"],
+)
+def test_endpoint(kubeconfig: str, fixture_text: FixtureText, configured: str, endpoint: str) -> None:
+    config = fixture_text("kubectl/kubeadm_config.json")
+    config = config.replace("controlPlaneEndpoint: 10.77.5.11:6443", configured)
+    assert read(kubeconfig, config, '{"kind": "List", "items": []}')["endpoint"] == endpoint
+
+
+def test_uploaded_certificates(kubeconfig: str, fixture_text: FixtureText) -> None:
+    config = json.loads(fixture_text("kubectl/kubeadm_config.json"))
+    config["items"].append({"kind": "Secret", "metadata": {"name": "kubeadm-certs"}, "data": {}})
+    assert read(kubeconfig, json.dumps(config), '{"kind": "List", "items": []}')["certificates_uploaded"] is True
+
+
+def test_no_kubeconfig(tmp_path: Path) -> None:
+    with pytest.raises(GroundplaneError, match="admin.conf does not exist"):
+        read_join_info(FakeRunner(), str(tmp_path / "admin.conf"))
+
+
+def test_not_made_by_kubeadm(kubeconfig: str) -> None:
+    with pytest.raises(GroundplaneError, match="no ConfigMap kubeadm-config"):
+        read(kubeconfig, "", "")
+
+
+def test_hash_of_the_ca_on_disk(
+    tmp_path: Path, kubeconfig: str, fixture_text: FixtureText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(kubeconfig).write_text("clusters:\n- cluster:\n    server: https://a:6443\n")
+    (tmp_path / "ca.crt").write_text(fixture_text("kubeadm/ca.crt"))
+    monkeypatch.setattr(_join_info, "CA_FILE", str(tmp_path / "ca.crt"))
+    info = read(kubeconfig, fixture_text("kubectl/kubeadm_config.json"), '{"kind": "List", "items": []}')
+    assert info["ca_cert_hashes"] == [ca_cert_hash(fixture_text("kubeadm/ca.crt"))]
