@@ -156,7 +156,7 @@ def _decide_initialised(host: HostState, cluster: ClusterState) -> Plan:
             "`kubeadm init phase`, or: " + _RESET_FIRST,
         )
     # An operator may have taken an addon or a label away on purpose; kubeadm upgrade accepts that as well.
-    warnings = tuple(f"the cluster has no {name}, which kubeadm init makes" for name in cluster.missing)
+    warnings = tuple(f"the cluster lacks {name}, which kubeadm init makes" for name in cluster.missing)
     steps = _kubelet_steps(host)
     return Plan("repair" if steps else "none", _CONTROL_PLANE, steps, warnings=warnings)
 
@@ -166,9 +166,8 @@ def decide_join(host: HostState, target: JoinTarget, node: Node | None) -> Plan:
 
     :arg node: the Node object of the wanted name, None when the cluster has none.
     """
-    begun = _join_begun(host, target)
     if not target.ca_cert_hashes:
-        return _predict_join(begun)
+        return _predict_join(host, target)
     own_node = node is not None and target.node_address in node.addresses
     if node is not None and node.ready and not own_node:
         addresses = ", ".join(node.addresses)
@@ -189,21 +188,26 @@ def decide_join(host: HostState, target: JoinTarget, node: Node | None) -> Plan:
             )
         if node is not None and node.control_plane:
             return _joined(host)
-    if begun:
-        steps = (Step.RESET, Step.CLEAN_UP, Step.JOIN)
-        return Plan("rejoin", "an interrupted join, or a node that the cluster has lost", steps, node is not None)
-    return Plan("join", _NOTHING, (Step.JOIN,), node is not None)
+    return _join(host, target, stale_node=node is not None)
 
 
-def _join_begun(host: HostState, target: JoinTarget) -> bool:
-    """Whether kubeadm join would find remains; certificates are none where an operator may have copied them."""
-    return host.kubelet_remains or host.control_plane or ("ca.crt" in host.pki and not target.control_plane)
+def _join(host: HostState, target: JoinTarget, *, stale_node: bool) -> Plan:
+    """Plan for a host that is no node yet, or no longer.
+
+    Remains of a join would stop kubeadm, those of flannel would give pods addresses of a former node. Certificates are
+    no remains where an operator may have copied them for a further control plane node.
+    """
+    left_ca = "ca.crt" in host.pki and not target.control_plane
+    if host.kubelet_remains or host.control_plane or host.flannel or left_ca:
+        found = "remains of an interrupted join, or of a node that the cluster has lost"
+        return Plan("rejoin", found, (Step.RESET, Step.CLEAN_UP, Step.JOIN), stale_node)
+    return Plan("join", _NOTHING, (Step.JOIN,), stale_node)
 
 
-def _predict_join(begun: bool) -> Plan:
+def _predict_join(host: HostState, target: JoinTarget) -> Plan:
     """Plan for check mode while there is no cluster yet, or none that answers."""
-    if not begun:
-        return Plan("join", _NOTHING, (Step.JOIN,))
+    if not (host.kubelet_conf or host.control_plane):
+        return _join(host, target, stale_node=False)
     warning = "nothing can be predicted for this host, which has been joined before, while no cluster answers"
     return Plan("none", "a node of a cluster", warnings=(warning,))
 

@@ -190,6 +190,18 @@ def check_cidr_route_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obs
             )
 
 
+def check_service_route(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """A packet of the host itself to a Service needs a route, whichever, before kube-proxy can redirect it."""
+    destinations = [route.destination for route in snapshot.network.routes]
+    if None in destinations:
+        return
+    networks = [network for network in map(_network, filter(None, destinations)) if network is not None]
+    for cluster_range in cluster_ranges(wanted):
+        is_covered = any(_contains(network, cluster_range.network) for network in networks)
+        if cluster_range.variable == "cluster_service_cidr" and not is_covered:
+            yield Observation(f"no default route, and no route to {cluster_range}", "a route")
+
+
 def _foreign_routes(snapshot: Snapshot, cluster_range: Range) -> Iterator[tuple[IPNetwork, tuple[str, ...]]]:
     """Routes that are neither the default nor made by the pod network, with their devices.
 
@@ -356,6 +368,19 @@ NETWORK_CHECKS = (
             variables=_RANGE_VARIABLES,
         ),
         check_cidr_route_overlap,
+    ),
+    Check(
+        Description(
+            id="service-route",
+            severity=ERROR,
+            purpose="The host has a default route or one to the Services. Without any, programs in the host's own "
+            "network, such as flannel and the API server when it calls webhooks, cannot reach a ClusterIP.",
+            remedy="Add a default route. On machines without a way out one to a dummy interface is enough: "
+            "ip link add dummy0 type dummy; ip link set dummy0 up; ip route add default dev dummy0 metric 1000. "
+            "Make it permanent in the network configuration.",
+            variables=("cluster_service_cidr",),
+        ),
+        check_service_route,
     ),
     Check(
         Description(

@@ -10,6 +10,7 @@ from pathlib import Path
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
     Fetcher,
+    FetchError,
     find_version,
     without_credentials,
 )
@@ -24,12 +25,14 @@ def ask_repository(
     wanted: Wanted,
     *,
     url: str,
+    key_url: str = "",
     kind: str | None,
     fetch: Fetcher,
     root: Path = Path("/"),
 ) -> Repository:
     """Look the wanted version up in the index of the repository.
 
+    :arg key_url: the key that signs it, which has to be there as well; nothing is asked when it is empty.
     :arg kind: deb or rpm; None stands for what the distribution of the host uses.
     """
     if not url:
@@ -48,7 +51,20 @@ def ask_repository(
         )
     except GroundplaneError as error:
         return Repository(url=shown, error=error)
+    try:
+        if key_url:
+            fetch(key_url)
+    except FetchError as error:
+        return Repository(url=shown, error=_missing_key(error))
     return Repository(url=shown, version=selection.version)
+
+
+def _missing_key(error: FetchError) -> GroundplaneError:
+    return GroundplaneError(
+        error.found,
+        expected="the key that signs the package repository",
+        remedy="correct kube_packages_repository_key_url, or kube_packages_repository_url from which it follows",
+    )
 
 
 def _kind_of(snapshot: Snapshot) -> str:

@@ -86,6 +86,12 @@ options:
       - Nothing is asked when it is empty.
     type: str
     default: ""
+  repository_key_url:
+    description:
+      - Address of the key that signs O(repository_url), which has to be reachable from the host as well.
+      - Nothing is asked when it is empty.
+    type: str
+    default: ""
   repository_kind:
     description: Kind of the repository; by default the one that the host's distribution uses.
     type: str
@@ -285,6 +291,7 @@ def argument_spec() -> dict[str, Any]:
         "cgroup_v1_allowed": {"type": "bool", "default": False},
         "kernel_modules": {"type": "list", "elements": "str", "default": ["overlay", "br_netfilter"]},
         "repository_url": {"type": "str", "default": ""},
+        "repository_key_url": {"type": "str", "default": "", "no_log": False},
         "repository_kind": {"type": "str", "choices": ["deb", "rpm"]},
         "repository_timeout": {"type": "int", "default": 15},
         "thresholds": {
@@ -329,6 +336,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         host,
         wanted,
         url=params["repository_url"],
+        key_url=params["repository_key_url"],
         kind=params["repository_kind"],
         fetch=url_fetcher(params["repository_timeout"]),
     )

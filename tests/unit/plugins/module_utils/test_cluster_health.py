@@ -90,7 +90,9 @@ def test_a_pod_without_node_is_named(objects):
     assert pending(objects) == [f"Pod kube-system/{pod['metadata']['name']} on no node is not ready"]
 
 
-@pytest.mark.parametrize("change", [{"metadata": {"deletionTimestamp": "2026-11-20T12:00:00Z"}}, {"phase": "Succeeded"}])
+@pytest.mark.parametrize(
+    "change", [{"metadata": {"deletionTimestamp": "2026-11-20T12:00:00Z"}}, {"phase": "Succeeded"}]
+)
 def test_pods_that_leave_or_have_ended_hold_nothing_up(objects, change):
     pod = find(objects, "Pod", "coredns")
     make_unready(pod)

@@ -143,8 +143,8 @@ def test_addons_taken_away_on_purpose() -> None:
     plan = decide_init(MASTER, cluster, "hash", None)
     assert plan.action == "none"
     assert [warning.split(",")[0] for warning in plan.warnings] == [
-        "the cluster has no daemonset/kube-proxy",
-        "the cluster has no the label node-role.kubernetes.io/control-plane",
+        "the cluster lacks daemonset/kube-proxy",
+        "the cluster lacks the label node-role.kubernetes.io/control-plane",
     ]
 
 
@@ -182,6 +182,7 @@ JOIN_PLANS = {
         replace(FRESH, bootstrap_kubelet_conf=True, ca_hashes=("theirs",)),
         *(WORKER, None, "rejoin", REJOIN, False),
     ),
+    "flannel of a former node": (replace(FRESH, flannel=("flannel.1", "cni0")), WORKER, None, "rejoin", REJOIN, False),
     "CA alone": (replace(FRESH, pki=("ca.crt",)), WORKER, None, "rejoin", REJOIN, False),
     "node deleted": (JOINED, WORKER, None, "rejoin", REJOIN, False),
     "certificate of the kubelet lost": (
@@ -243,6 +244,7 @@ def test_join_refuses(host: HostState, target: JoinTarget, node: Node | None, re
 def test_prediction_without_a_cluster() -> None:
     nowhere = replace(WORKER, ca_cert_hashes=())
     assert decide_join(FRESH, nowhere, None).action == "join"
+    assert decide_join(replace(FRESH, bootstrap_kubelet_conf=True), nowhere, None).action == "rejoin"
     plan = decide_join(JOINED, nowhere, None)
     assert (plan.action, plan.changed) == ("none", False)
     assert "nothing can be predicted" in plan.warnings[0]

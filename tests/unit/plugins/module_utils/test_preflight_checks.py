@@ -19,6 +19,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     Address,
     Link,
     Route,
+    Source,
     parse_links,
     parse_routes,
 )
@@ -41,7 +42,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     Repository,
 )
 
-from tests.unit.preflight_samples import CLEAN, DEFAULT_ROUTE, ETH0, ETH1, host, network
+from tests.unit.preflight_samples import CLEAN, DEFAULT_ROUTE, ETH0, ETH1, LO, host, network
 
 WORKER = Wanted(role="worker", thresholds=DEFAULT_THRESHOLDS["worker"])
 
@@ -169,7 +170,12 @@ NETWORK = [
     pytest.param({}, Wanted(node_ip="192.0.2.99"), ["node-address-absent:error"], id="an absent node address"),
     pytest.param({}, Wanted(node_cidr="198.51.100.0/24"), ["node-address-missing:error"], id="no address inside"),
     pytest.param({}, Wanted(node_ip="127.0.0.1"), ["node-address-unusable:error"], id="a loopback node address"),
-    pytest.param({"network": network(ETH0, routes=())}, Wanted(), ["node-address-missing:error"], id="no route"),
+    pytest.param(
+        {"network": network(ETH0, routes=())},
+        Wanted(),
+        ["node-address-missing:error", "service-route:error"],
+        id="no route",
+    ),
     pytest.param({}, Wanted(pod_cidr="10.244.0.1/16"), ["cidr-form:error"], id="host bits"),
     pytest.param({}, Wanted(service_cidr="10.96.0.0/12,fd00::/xx"), ["cidr-form:error"], id="half of dual stack wrong"),
     pytest.param({}, Wanted(node_ip="192.0.2"), ["cidr-form:error"], id="half an address"),
@@ -253,6 +259,26 @@ NETWORK = [
     ),
     pytest.param({"listeners": (Listener(7443, "kube-apiserver"),)}, Wanted(api_port=7443), [], id="another API port"),
     pytest.param({"firewalls": ("ufw",)}, WORKER, ["firewall-active:warning"], id="ufw"),
+    pytest.param(
+        {
+            "network": network(
+                LO, ETH0, routes=(Route("192.0.2.0/24", ("eth0",)),), peer_source=Source("192.0.2.11", "eth0")
+            )
+        },
+        Wanted(),
+        ["service-route:error"],
+        id="no route to Services",
+    ),
+    pytest.param(
+        {
+            "network": network(
+                LO, ETH0, routes=(Route("10.0.0.0/8", ("eth0",)),), peer_source=Source("192.0.2.11", "eth0")
+            )
+        },
+        Wanted(pod_cidr="172.20.0.0/16"),
+        ["cidr-route-overlap:warning"],
+        id="a route to Services and no default route",
+    ),
     pytest.param({"nameservers": ()}, Wanted(), ["resolv-conf:warning"], id="no name server"),
     pytest.param({"nameservers": ("127.0.0.1",)}, Wanted(), ["resolv-conf:warning"], id="a name server on the node"),
     pytest.param({"nameservers": ("fe80::1%eth0",)}, Wanted(), [], id="a link-local name server"),
@@ -276,7 +302,7 @@ NETWORK = [
     pytest.param(
         {"proxies": proxied("10.0.0.0/8"), "network": network(ETH0, routes=())},
         Wanted(),
-        ["node-address-missing:error"],
+        ["node-address-missing:error", "service-route:error"],
         id="exceptions for a node without address",
     ),
 ]

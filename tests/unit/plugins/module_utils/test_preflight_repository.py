@@ -68,6 +68,20 @@ def test_keeps_the_error():
     assert "cluster_http_proxy" in repository.error.remedy
 
 
+def test_a_key_that_is_not_there_is_named():
+    def serve_no_key(address):
+        if address.endswith("Release.key"):
+            raise FetchError(address, "Not Found", status=404)
+        return serve(address)
+
+    url, key_url = "http://192.0.2.3/deb/", "http://192.0.2.3/deb/Release.key"
+    options = {"url": url, "key_url": key_url, "kind": "deb"}
+    repository = ask_repository(CLEAN, Wanted(), fetch=serve_no_key, **options)
+    assert repository.version == ""
+    assert key_url in repository.error.found
+    assert "kube_packages_repository_key_url" in repository.error.remedy
+
+
 def test_does_not_blame_the_repository_for_missing_authorities(tmp_path):
     url = "https://user:secret@192.0.2.3/deb/"
     assert ask(url=url, fetch=unreachable, root=tmp_path) == Repository("https://192.0.2.3/deb/", unverifiable=True)
