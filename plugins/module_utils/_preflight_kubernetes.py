@@ -73,6 +73,16 @@ def check_package_version(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observ
         )
 
 
+def check_node_version(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """A node of a cluster keeps its version; only an upgrade, one node after the other, changes it."""
+    is_node = "kubelet.conf" in snapshot.cluster.credentials
+    installed, version = snapshot.kubelet_version, wanted.kubernetes_version
+    if is_node and installed and not f"{installed}.".startswith(f"{version}."):
+        yield Observation(
+            f"a node with kubelet {installed}", f"kubelet {version}, which cluster_kubernetes_version asks for"
+        )
+
+
 def _sentence(clause: str) -> str:
     """What an error says in the middle of its message, as a sentence of its own."""
     return clause[:1].upper() + clause[1:].rstrip(".") + "."
@@ -122,6 +132,17 @@ KUBERNETES_CHECKS = (
             variables=("cluster_kubernetes_version", "kube_packages_repository_url"),
         ),
         check_package_version,
+    ),
+    Check(
+        Description(
+            id="node-version",
+            severity=ERROR,
+            purpose="A machine that is a node already has the version that cluster_kubernetes_version asks for, because "
+            "packages of a node in use are never exchanged in passing.",
+            remedy="Set cluster_kubernetes_version to the version of the cluster, or upgrade the cluster first.",
+            variables=("cluster_kubernetes_version",),
+        ),
+        check_node_version,
     ),
     Check(
         Description(

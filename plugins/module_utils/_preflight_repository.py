@@ -10,12 +10,12 @@ from pathlib import Path
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
     Fetcher,
-    FetchError,
     find_version,
     without_credentials,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Repository, Snapshot
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._web import FetchError
 
 _CERTIFICATE_AUTHORITIES = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt")
 

@@ -163,6 +163,7 @@ class Snapshot:
     proxies: Mapping[str, str]
     cluster: ClusterFiles
     runtime_version: str
+    kubelet_version: str
     cri_socket_exists: bool
     repository: Repository = Repository()
 
@@ -198,7 +199,8 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         selinux_enforcing=_text(root / "sys/fs/selinux/enforce").strip() == "1",
         proxies=parse_proxies(_text(root / "etc/environment")),
         cluster=_read_cluster_files(root),
-        runtime_version=_read_runtime_version(runner),
+        runtime_version=_read_version(runner, "containerd"),
+        kubelet_version=_read_version(runner, "kubelet"),
         cri_socket_exists=(root / socket_path(wanted.cri_socket).lstrip("/")).exists(),
         network=_read_network(runner, wanted),
     )
@@ -261,8 +263,8 @@ def parse_kubeconfig(text: str) -> tuple[str, str]:
     return (server.group(1) if server else ""), digest
 
 
-def parse_runtime_version(text: str) -> str:
-    """Version from `containerd --version`, whose third word it is."""
+def parse_version(text: str) -> str:
+    """Version of three numbers from what a program says with --version."""
     match = re.search(r"\sv?(\d+\.\d+\.\d+)", text)
     return match.group(1) if match else ""
 
@@ -432,10 +434,10 @@ def _read_cluster_files(root: Path) -> ClusterFiles:
     )
 
 
-def _read_runtime_version(runner: Runner) -> str:
-    """Version of containerd, empty when it is not installed yet."""
-    containerd = runner.find("containerd")
-    return parse_runtime_version(runner.run([containerd, "--version"]).stdout) if containerd else ""
+def _read_version(runner: Runner, program: str) -> str:
+    """Version of a program, empty when it is not installed yet."""
+    path = runner.find(program)
+    return parse_version(runner.run([path, "--version"]).stdout) if path else ""
 
 
 def _read_network(runner: Runner, wanted: Wanted) -> Network:

@@ -68,6 +68,7 @@ CLEAN = Snapshot(
     proxies={},
     cluster=ClusterFiles(),
     runtime_version="",
+    kubelet_version="",
     cri_socket_exists=False,
 )
 

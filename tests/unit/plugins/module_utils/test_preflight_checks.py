@@ -309,6 +309,8 @@ NETWORK = [
 
 REMAINS = ClusterFiles(kubelet_certificates=True, cni_configurations=("10-calico.conflist",))
 
+NODE = ClusterFiles(credentials=("kubelet.conf",))
+
 KUBERNETES = [
     pytest.param({"cluster": REMAINS}, WORKER, ["leftovers:warning"], id="remains of another cluster"),
     pytest.param(
@@ -359,6 +361,23 @@ KUBERNETES = [
         Wanted(),
         ["package-version:warning"],
         id="no certificate authorities",
+    ),
+    pytest.param({"kubelet_version": "1.35.4"}, Wanted(), [], id="a kubelet of a machine that is no node"),
+    pytest.param({"kubelet_version": "1.36.3", "cluster": NODE}, Wanted(), [], id="a node of the wanted minor"),
+    pytest.param(
+        {"kubelet_version": "1.36.3", "cluster": NODE},
+        Wanted(kubernetes_version="1.36.3"),
+        [],
+        id="of the wanted version",
+    ),
+    pytest.param(
+        {"kubelet_version": "1.36.3", "cluster": NODE},
+        Wanted(kubernetes_version="1.36.30"),
+        ["node-version:error"],
+        id="a node of another patch",
+    ),
+    pytest.param(
+        {"kubelet_version": "1.35.4", "cluster": NODE}, Wanted(), ["node-version:error"], id="a node of another minor"
     ),
     pytest.param({"runtime_version": "1.7.24"}, Wanted(), [], id="containerd 1.7"),
     pytest.param({"runtime_version": "2.1.9"}, Wanted(kubernetes_version="1.38"), [], id="containerd 2"),

@@ -25,7 +25,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     parse_kubeconfig,
     parse_listening_inodes,
     parse_memory_mib,
-    parse_runtime_version,
+    parse_version,
     parse_swaps,
     read_snapshot,
     resolve,
@@ -232,14 +232,16 @@ def test_other_state_of_the_machine(recorded, ip):
     write(recorded, "lib/systemd/system/chrony.service")
     write(recorded, "run/containerd/containerd.sock")
     version = Result(0, "containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6+b4\n", "")
-    runner = ip(programs={"containerd": "/usr/bin/containerd"})
+    runner = ip(programs={"containerd": "/usr/bin/containerd", "kubelet": "/usr/bin/kubelet"})
     runner._expected.insert(0, (["/usr/bin/containerd", "--version"], version))
+    runner._expected.insert(1, (["/usr/bin/kubelet", "--version"], Result(0, "Kubernetes v1.36.3\n", "")))
     snapshot = read_snapshot(runner, DECIDED, root=recorded)
     assert snapshot.resolved_nameservers == ("192.0.2.53",)
     assert snapshot.selinux_enforcing
     assert snapshot.product_uuid == "5f2b8a52-7b5e-4d8e-9e0f-1d2c3b4a5f60"
     assert snapshot.time_services == ("chrony",)
     assert snapshot.runtime_version == "1.7.24"
+    assert snapshot.kubelet_version == "1.36.3"
     assert snapshot.cri_socket_exists
 
 
@@ -284,11 +286,12 @@ def test_memory_and_swaps_that_cannot_be_read():
     [
         ("containerd containerd.io v2.1.4 75cb2b7193e4e490e9fbdc236c0e811ccaba3376\n", "2.1.4"),
         ("containerd github.com/containerd/containerd/v2 2.1.9~ds1\n", "2.1.9"),
+        ("Kubernetes v1.36.3\n", "1.36.3"),
         ("something else\n", ""),
     ],
 )
-def test_runtime_version(text, expected):
-    assert parse_runtime_version(text) == expected
+def test_version(text, expected):
+    assert parse_version(text) == expected
 
 
 def test_socket_path():
