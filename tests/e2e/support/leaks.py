@@ -22,9 +22,9 @@ SHAPES = {
     "bearer token": r"[Bb]earer +[A-Za-z0-9._-]{16,}|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}",
 }
 
-#: What an unprivileged user may look into. The unpacked images hold what everybody can download.
+#: What an unprivileged user may look into, less programs, packages and images, which everybody can download.
 NODE_FOLDERS = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
-NODE_PRUNED = "/var/lib/containerd /run/containerd/io.containerd.runtime.v2.task /var/lib/dpkg /var/cache"
+NODE_PRUNED = "/opt/cni/bin /run/containerd/io.containerd.runtime.v2.task /var/cache /var/lib/apt /var/lib/containerd"
 
 
 def secrets_in(text: str) -> list[str]:

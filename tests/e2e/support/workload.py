@@ -36,6 +36,7 @@ DEPLOYMENT = {
                         "maxSkew": 1,
                         "topologyKey": "kubernetes.io/hostname",
                         "whenUnsatisfiable": "DoNotSchedule",
+                        "nodeTaintsPolicy": "Honor",
                         "labelSelector": {"matchLabels": {"app": NAME}},
                     }
                 ],
