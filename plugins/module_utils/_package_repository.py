@@ -8,10 +8,10 @@ from __future__ import annotations
 import gzip
 import http.client
 import re
-import xml.etree.ElementTree as ElementTree
 import zlib
 from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 from urllib.parse import urljoin, urlsplit
+from xml.etree import ElementTree
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._web import (

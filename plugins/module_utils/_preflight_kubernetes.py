@@ -137,8 +137,8 @@ KUBERNETES_CHECKS = (
         Description(
             id="node-version",
             severity=ERROR,
-            purpose="A machine that is a node already has the version that cluster_kubernetes_version asks for, because "
-            "packages of a node in use are never exchanged in passing.",
+            purpose="A machine that is a node already has the version that cluster_kubernetes_version asks for, "
+            "because packages of a node in use are never exchanged in passing.",
             remedy="Set cluster_kubernetes_version to the version of the cluster, or upgrade the cluster first.",
             variables=("cluster_kubernetes_version",),
         ),

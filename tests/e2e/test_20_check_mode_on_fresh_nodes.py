@@ -23,15 +23,15 @@ def looks(fresh_nodes: LabSet, site: Site, phases: Phases) -> tuple[Run, str]:
 
 
 def test_check_mode_runs_through_on_fresh_nodes(looks: tuple[Run, str]) -> None:
-    run, _ = looks
+    run, _differences = looks
     run.require_success()
 
 
 def test_check_mode_predicts_init_and_joins(looks: tuple[Run, str], fresh_nodes: LabSet) -> None:
-    run, _ = looks
+    run, _differences = looks
     assert run.changed_by(KUBEADM_NODE) == sorted(fresh_nodes.names), run.tail()
 
 
 def test_check_mode_changes_nothing_on_fresh_nodes(looks: tuple[Run, str]) -> None:
-    _, differences = looks
+    _run, differences = looks
     assert not differences

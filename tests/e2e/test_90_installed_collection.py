@@ -28,7 +28,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Controller:
     _galaxy("build", "--output-path", str(folder), str(REPOSITORY_ROOT))
     (archive,) = folder.glob("groundplane-kubeadm-*.tar.gz")
     collections = folder / "collections"
-    _galaxy("install", "--offline", "--collections-path", str(collections), str(archive))
+    _galaxy("install", "--force", "--offline", "--collections-path", str(collections), str(archive))
     return Controller(folder, "groundplane.kubeadm.site", {"ANSIBLE_COLLECTIONS_PATH": str(collections)})
 
 
@@ -56,7 +56,7 @@ def test_the_installed_collection_builds_a_healthy_cluster(first_run_of_two: tup
 
 
 def test_the_nodes_run_bookworm_and_containerd_2(first_run_of_two: tuple[Cluster, Run]) -> None:
-    cluster, _ = first_run_of_two
+    cluster, _run = first_run_of_two
     for node in cluster.items("nodes"):
         about = node["status"]["nodeInfo"]
         assert "bookworm" in about["osImage"]
@@ -66,7 +66,8 @@ def test_the_nodes_run_bookworm_and_containerd_2(first_run_of_two: tuple[Cluster
 def test_the_first_run_stays_within_the_budget_of_evaluations(
     first_run_of_two: tuple[Cluster, Run], phases: Phases
 ) -> None:
-    _, run = first_run_of_two
+    _cluster, run = first_run_of_two
+    run.require_success()
     phases.figure(
         f"{run.count()} of {EVALUATIONS_BUDGET} host-task evaluations for one control plane node and one worker"
     )
@@ -77,7 +78,7 @@ def test_the_first_run_stays_within_the_budget_of_evaluations(
 
 
 def test_its_second_run_changes_nothing(first_run_of_two: tuple[Cluster, Run]) -> None:
-    cluster, _ = first_run_of_two
+    cluster, _run = first_run_of_two
     cluster.site.run().require_unchanged()
 
 

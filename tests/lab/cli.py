@@ -51,7 +51,7 @@ def up(options: argparse.Namespace) -> None:
     with host.only_one_run(lab_paths, report):
         host.ensure_packages([*host.REQUIRED_PACKAGES, *build.REQUIRED_PACKAGES], report)
         host.raise_kernel_limits()
-        decision = decide()
+        decision = decide(os.environ)
         report(f"Source of Kubernetes: {decision.source.value}, because {decision.reason}")
 
         podman = Podman(lab_paths)
@@ -118,7 +118,7 @@ def status(options: argparse.Namespace) -> None:
 
 def node(options: argparse.Namespace) -> None:
     """Do something to single nodes."""
-    action, _ = NODE_ACTIONS[options.action]
+    action, _explanation = NODE_ACTIONS[options.action]
     action(options.names)
 
 
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("node", help="kill, stop, start, restart or remove nodes", description=node.__doc__)
     command.set_defaults(run=node)
     actions = command.add_subparsers(required=True, dest="action", metavar="ACTION")
-    for name, (_, explanation) in NODE_ACTIONS.items():
+    for name, (_action, explanation) in NODE_ACTIONS.items():
         action = actions.add_parser(name, help=explanation, description=explanation)
         action.add_argument("names", nargs="+", metavar="NODE", help="name of a node, such as worker-1")
 

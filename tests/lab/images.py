@@ -62,8 +62,8 @@ class Image:
 
 def split_reference(reference: str) -> tuple[str, str, str]:
     """Split registry.k8s.io/coredns/coredns:v1 into the registry's host, the repository and the tag."""
-    host, _, path = reference.partition("/")
-    repository, _, tag = path.partition(":")
+    host, _slash, path = reference.partition("/")
+    repository, _colon, tag = path.partition(":")
     if not tag:
         raise LabError(f"The image '{reference}' has no tag; expected host/repository:tag.")
     return host, repository, tag

@@ -59,7 +59,7 @@ class Group:
 
     def linker_flags(self) -> str:
         """Flags for the linker: no debugging symbols, and the version."""
-        major, minor, *_ = without_v(self.version).split(".")
+        major, minor = without_v(self.version).split(".")[:2]
         values = {"version": self.version, "number": without_v(self.version), "major": major, "minor": minor}
         stamps = [f"-X {variable}={value.format(**values)}" for variable, value in self.stamps.items()]
         return " ".join(["-s -w", *(["-extldflags -static"] if self.with_c else []), *stamps])

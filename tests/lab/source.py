@@ -10,7 +10,6 @@ Nodes of an `upstream` lab have a way out of their network, since they download 
 from __future__ import annotations
 
 import enum
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -48,7 +47,7 @@ class Decision:
         return self.source is Source.UPSTREAM
 
 
-def decide(environment: Mapping[str, str] = os.environ, answers: Callable[[str], bool] | None = None) -> Decision:
+def decide(environment: Mapping[str, str], answers: Callable[[str], bool] | None = None) -> Decision:
     """Take the source the user asks for, else the official places when they answer, else the lab's own build."""
     override = environment.get(OVERRIDE)
     if override:

@@ -81,7 +81,7 @@ class Run:
     def play_seconds(self) -> list[tuple[str, float]]:
         """Duration of each play."""
         starts = [(play["name"], play["started"]) for play in self.record.get("plays", [])]
-        ends = [started for _, started in starts[1:]] + [self.record.get("ended")]
+        ends = [started for _name, started in starts[1:]] + [self.record.get("ended")]
         return [(name, end - started) for (name, started), end in zip(starts, ends, strict=False) if end]
 
     def require_success(self) -> Run:
@@ -222,7 +222,7 @@ class Site:
     ) -> StartedRun:
         """Start and return at once."""
         self.work.mkdir(parents=True, exist_ok=True)
-        number = sum(1 for _ in self.work.glob("run-*")) + 1
+        number = len(list(self.work.glob("run-*"))) + 1
         files = _Files(self.work / f"run-{number:02d}")
         files.sockets.mkdir(parents=True, mode=0o700)
         files.variables.write_text(json.dumps({**self._variables, **(variables or {})}))

@@ -18,8 +18,8 @@ tool example.org/theirs/cmd/one
 require example.org/single v1.2.3
 
 require (
-	example.org/theirs/v3 v3.6.8
-	github.com/some-one/some_thing v0.0.0-20240829085014-a3a4c1f04475 // indirect
+\texample.org/theirs/v3 v3.6.8
+\tgithub.com/some-one/some_thing v0.0.0-20240829085014-a3a4c1f04475 // indirect
 )
 
 replace example.org/replaced => example.org/replaced v0.1.0

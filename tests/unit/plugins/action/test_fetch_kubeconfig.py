@@ -115,7 +115,10 @@ def test_a_file_that_kubeadm_did_not_write_is_an_error(fetch):
 
 
 def test_a_failed_write_leaves_no_rest(fetch, monkeypatch):
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_args: (_ for _ in ()).throw(OSError("disk full")))
+    def refuse(*_args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
     with pytest.raises(OSError, match="disk full"):
         fetch()
     assert list(fetch.destination.parent.iterdir()) == []

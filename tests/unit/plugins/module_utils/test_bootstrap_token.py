@@ -23,7 +23,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm impor
     token_delete_argv,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
 HALF_AN_HOUR, TEN_MINUTES = timedelta(minutes=30), timedelta(minutes=10)

@@ -23,7 +23,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 KUBECTL = ["kubectl", "--kubeconfig", "K", "--request-timeout=20s"]
 

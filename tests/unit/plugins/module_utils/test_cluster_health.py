@@ -12,10 +12,10 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster_health import judge, read_objects
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
-NODES = ["master-1", "worker-1", "worker-2"]
-NAMESPACES = ["kube-system", "kube-flannel"]
+NODES = ("master-1", "worker-1", "worker-2")
+NAMESPACES = ("kube-system", "kube-flannel")
 ARGV = [
     "kubectl",
     "--kubeconfig",

@@ -15,7 +15,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import (
     member_list_argv,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 SOCKET = "unix:///run/containerd/containerd.sock"
 CRICTL = {"crictl": "/usr/bin/crictl"}

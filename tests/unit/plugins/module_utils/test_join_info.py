@@ -17,7 +17,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._join_info import read_join_info
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 FixtureText = Callable[[str], str]
 

@@ -30,7 +30,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_settin
     sysctl_path,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 RELEASE = "6.12.48+deb13-amd64"
 MODULES_PATH = "/etc/modules-load.d/groundplane-kubeadm.conf"

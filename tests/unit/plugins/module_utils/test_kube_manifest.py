@@ -39,7 +39,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_objects 
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubectl import Kubectl, NotThereYetError
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 KUBECTL = "/usr/bin/kubectl"
 SAME = Result(0, "", "")

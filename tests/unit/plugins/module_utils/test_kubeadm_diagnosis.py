@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_diagnosis import failure
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 SOCKET = "unix:///run/containerd/containerd.sock"
 JOURNAL = ["journalctl", "--unit", "kubelet", "--lines", "20", "--no-pager", "--output", "cat"]

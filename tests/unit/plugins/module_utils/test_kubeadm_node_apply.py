@@ -33,7 +33,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
     InitRecord,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 SOCKET = "unix:///run/containerd/containerd.sock"
 CONFIGURATION = "kind: InitConfiguration\n---\nkind: ClusterConfiguration\netcd:\n  local:\n    dataDir: /data/etcd\n"

@@ -16,7 +16,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
     read_cluster,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 FixtureText = Callable[[str], str]
 

@@ -22,7 +22,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 FixtureText = Callable[[str], str]
 

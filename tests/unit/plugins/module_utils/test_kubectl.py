@@ -13,7 +13,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_objects import objects, stream
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubectl import Kubectl, NotThereYetError
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 KUBECTL = "/usr/bin/kubectl"
 DONE = Result(0, "", "")

@@ -26,7 +26,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages impo
     version_matches,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 APT_GET = [
     "apt-get",

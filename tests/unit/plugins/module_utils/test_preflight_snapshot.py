@@ -25,14 +25,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     parse_kubeconfig,
     parse_listening_inodes,
     parse_memory_mib,
-    parse_version,
     parse_swaps,
+    parse_version,
     read_snapshot,
     resolve,
     socket_path,
 )
 
-from tests.unit.conftest import FIXTURES, FakeRunner
+from tests.unit.conftest import FIXTURES
+from tests.unit.fake_runner import FakeRunner
 
 DECIDED = Wanted(node_cidr="10.77.0.0/16")
 KUBECONFIG = """\

@@ -24,7 +24,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._swap import (
     without_swap,
 )
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 PROC_SWAPS = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 ACTIVE = PROC_SWAPS + "/dev/dm-1                               partition\t2097148\t\t0\t\t-2\n"

@@ -18,7 +18,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm impor
 )
 from ansible_collections.groundplane.kubeadm.plugins.modules import bootstrap_token
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 RunMain = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.modules import cluster_health_info
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 from tests.unit.plugins.module_utils.test_cluster_health import ARGV, NODES, find, make_unready
 
 REFUSED = Result(1, "", "The connection to the server api.lab.internal:6443 was refused")

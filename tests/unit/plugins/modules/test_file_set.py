@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.modules import file_set
 
-RunMain = Callable[..., "dict[str, Any]"]
+RunMain = Callable[..., Dict[str, Any]]
 
 OURS = "# Managed by groundplane.kubeadm\n"
 

@@ -13,7 +13,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.modules import join_info
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 RunMain = Callable[..., Any]
 

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_settings import Kernel
 from ansible_collections.groundplane.kubeadm.plugins.modules import kernel_settings
 
-RunMain = Callable[..., "dict[str, Any]"]
+RunMain = Callable[..., Dict[str, Any]]
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.modules import kube_manifest
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
-RunMain = Callable[..., "dict[str, Any]"]
+RunMain = Callable[..., Dict[str, Any]]
 
 KUBECTL = "/usr/bin/kubectl"
 SERVER_SIDE = ["--server-side", "--field-manager=groundplane", "--force-conflicts", "--filename=-"]

@@ -17,7 +17,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
 )
 from ansible_collections.groundplane.kubeadm.plugins.modules import kubeadm_node
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
 RunMain = Callable[..., Any]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
@@ -19,9 +19,9 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._repository_fi
 )
 from ansible_collections.groundplane.kubeadm.plugins.modules import package_repository
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
-RunMain = Callable[..., "dict[str, Any]"]
+RunMain = Callable[..., Dict[str, Any]]
 
 KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQGN\n-----END PGP PUBLIC KEY BLOCK-----\n"
 OPTIONS = {

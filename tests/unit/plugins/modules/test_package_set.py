@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages import Installed
 from ansible_collections.groundplane.kubeadm.plugins.modules import package_set
 
-RunMain = Callable[..., "dict[str, Any]"]
+RunMain = Callable[..., Dict[str, Any]]
 
 
 class Machine:

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.modules import swap
 
-from tests.unit.conftest import FakeRunner
+from tests.unit.fake_runner import FakeRunner
 
-RunMain = Callable[..., "dict[str, Any]"]
+RunMain = Callable[..., Dict[str, Any]]
 
 FSTAB = "/dev/vda1 / ext4 defaults 0 1\n/swap.img none swap sw 0 0\n"
 
