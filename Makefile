@@ -81,8 +81,8 @@ e2e: venv ## real clusters on nodes of the lab
 e2e-long: venv
 	pytest tests/e2e -m long
 
-bench: venv ## the e2e tests that time a run and count its tasks
-	pytest tests/e2e --capture=no -k 'first_run or second_run or installed_collection'
+bench: venv ## times of a run beside the same cluster made by hand
+	python -m tests.bench.bench
 
 lab-up: venv ## make the nodes of the demo, or bring them back up
 	$(LAB) up
