@@ -12,19 +12,23 @@ from pathlib import Path
 
 from tests.e2e.support.lab import LabSet
 
-#: Shapes of secrets. A digest, which is also 64 hexadecimal digits, always stands behind its algorithm's name.
+#: Shapes of secrets. Digests and ids of containers, also 64 hexadecimal digits, stand behind what they are.
 SHAPES = {
     "bootstrap token": r"(?<![a-z0-9./_-])[a-z0-9]{6}\.[a-z0-9]{16}(?![a-z0-9./_-])",
-    "certificate key": r"(?<!sha256:)(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])",
+    "certificate key": r"(?<!sha256:)(?<!cri-containerd-)(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
     "private key in base64": r"LS0tLS1CRUdJTi(?:BSU0EgUFJJVkFURS|BFQyBQUklWQVRF|BQUklWQVRF)",
     "key of a kubeconfig": r"client-key-data: *[A-Za-z0-9+/]{40}",
     "bearer token": r"[Bb]earer +[A-Za-z0-9._-]{16,}|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}",
 }
 
-#: What an unprivileged user may look into, less programs, packages and images, which everybody can download.
+#: What an unprivileged user may look into, less programs, packages and images, which everybody can download, and the
+#: units of containers, whose names are as long as certificate keys.
 NODE_FOLDERS = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
-NODE_PRUNED = "/opt/cni/bin /run/containerd/io.containerd.runtime.v2.task /var/cache /var/lib/apt /var/lib/containerd"
+NODE_PRUNED = (
+    "/opt/cni/bin /run/containerd/io.containerd.runtime.v2.task /run/systemd/transient "
+    "/var/cache /var/lib/apt /var/lib/containerd"
+)
 
 
 def secrets_in(text: str) -> list[str]:
@@ -61,8 +65,10 @@ def readable_by_nobody(nodes: LabSet, name: str) -> list[str]:
     find = f"find {NODE_FOLDERS} \\( {pruned} \\) -prune -o -type f -readable -size -4096k -print0 2>/dev/null"
     searches = "\n".join(
         f"xargs -0r grep --files-with-matches --text --no-messages -P -e {shlex.quote(shape)} "
-        f"</tmp/readable-by-nobody | sed 's/$/: {kind}/'"
+        f"</root/readable-by-nobody | sed 's/$/: {kind}/'"
         for kind, shape in SHAPES.items()
     )
-    script = f"runuser -u nobody -- {find} >/tmp/readable-by-nobody\n{searches}\nrm /tmp/readable-by-nobody"
+    script = (
+        f"umask 077\nrunuser -u nobody -- {find} >/root/readable-by-nobody\n{searches}\nrm /root/readable-by-nobody"
+    )
     return nodes.run(name, script).splitlines()
