@@ -105,6 +105,11 @@ def for_release(archives: Iterable[Archive], release: str, exists: Callable[[Arc
     return [archive for archive in wanted if exists(archive)]
 
 
+def archives_for(release: str) -> list[Archive]:
+    """Archives of a release, from this machine's mirrors."""
+    return for_release(machine_archives(), release, exists_in_proxy)
+
+
 def exists_in_proxy(archive: Archive) -> bool:
     """Ask the caching proxy whether a suite is there."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": LOCAL_PROXY}))
@@ -118,6 +123,16 @@ def exists_in_proxy(archive: Archive) -> bool:
         raise LabError(f"The caching proxy answered {error.code} for {url}; is this machine's mirror there?") from error
     except OSError as error:
         raise LabError(f"The caching proxy gave no answer for {url}: {error}") from error
+
+
+def mmdebstrap_command(settings: str) -> list[str]:
+    """Start of a command that unpacks packages fetched through the caching proxy, with further settings of apt."""
+    settings_of_apt = [f'Acquire::http::Proxy "{LOCAL_PROXY}"', *settings.splitlines()]
+    return [
+        # Mounts of a killed mmdebstrap vanish with its mount namespace.
+        *("unshare", "--mount", "mmdebstrap", f"--keyring={KEYRING}"),
+        *(f"--aptopt={setting.rstrip(';')}" for setting in settings_of_apt),
+    ]
 
 
 def carried_settings() -> str:

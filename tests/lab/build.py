@@ -19,7 +19,8 @@ from tests.lab.progress import Report, step
 from tests.lab.repository import ensure_repository
 from tests.lab.settings import Paths
 
-#: Debian packages whose programs the build calls. Go is not among them: Debian 12 has none that is new enough.
+#: Debian packages whose programs the build calls. Go is not among them: Debian 12 has none that is new enough, so
+#: toolchain.py looks after it.
 REQUIRED_PACKAGES = (
     "apt-utils",
     "debian-archive-keyring",

@@ -33,7 +33,8 @@ def ensure_manifests(paths: Paths, report: Report) -> None:
         return
     with step(report, f"manifests: flannel {flannel_version()}"):
         kubectl = programs.program(paths, programs.KUBERNETES, "kubectl")
-        text = run([str(kubectl), "kustomize", str(programs.module_folder(programs.FLANNEL) / KUSTOMIZATION)])
+        sources = programs.module_folder(paths, programs.FLANNEL, report)
+        text = run([str(kubectl), "kustomize", str(sources / KUSTOMIZATION)])
         manifest.parent.mkdir(parents=True, exist_ok=True)
         unfinished = manifest.with_suffix(".unfinished")
         unfinished.write_text(text)

@@ -186,11 +186,9 @@ def pins(choice: ContainerdChoice) -> str:
 
 def recipe_for(release: str, containerd: str, nameservers: Sequence[str]) -> Recipe:
     """Recipe of the image for a release and a containerd version, from this machine's mirrors."""
-    machine = archive.machine_archives()
     choice = CONTAINERD_CHOICES[release, containerd]
-    further = archive.for_release(machine, choice.release, archive.exists_in_proxy) if choice else []
-    own = archive.for_release(machine, release, archive.exists_in_proxy)
-    return Recipe(release, containerd, own, further, archive.carried_settings(), nameservers)
+    further = archive.archives_for(choice.release) if choice else []
+    return Recipe(release, containerd, archive.archives_for(release), further, archive.carried_settings(), nameservers)
 
 
 def ensure_image(recipe: Recipe, podman: Podman, report: Report) -> str:
@@ -219,17 +217,11 @@ def _build_base(recipe: Recipe, podman: Podman) -> None:
         sources = folder / "base.sources"
         sources.write_text(archive.sources_file(recipe.archives))
         tarball = folder / "base.tar"
-        settings = [f'Acquire::http::Proxy "{archive.LOCAL_PROXY}"', *recipe.apt_settings.splitlines()]
         run(
             [
-                # Mounts of a killed mmdebstrap vanish with its mount namespace.
-                "unshare",
-                "--mount",
-                "mmdebstrap",
+                *archive.mmdebstrap_command(recipe.apt_settings),
                 "--variant=minbase",
-                f"--keyring={archive.KEYRING}",
                 f"--include={','.join(PACKAGES)}",
-                *(f"--aptopt={setting.rstrip(';')}" for setting in settings),
                 *(f"--customize-hook={hook}" for hook in HOOKS),
                 recipe.release,
                 str(tarball),

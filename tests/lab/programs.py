@@ -10,26 +10,20 @@ from and lists them as its tools, go.sum fixes every dependency by its digest.
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab import recipes
 from tests.lab.process import LabError, run
 from tests.lab.progress import Counter, Report, step
-from tests.lab.recipes import UNFINISHED_PREFIX
+from tests.lab.recipes import finished_folder
 from tests.lab.settings import Paths
+from tests.lab.toolchain import ensure_go
 from tests.lab.versions import MODULES_FOLDER, module_version, without_v
 
 PAUSE_SOURCE = Path(__file__).resolve().parent / "pause" / "pause.c"
-
-#: From this version on, Go fetches the newer toolchain that a go.mod asks for by itself.
-OLDEST_GO = (1, 21)
 
 
 @dataclass(frozen=True)
@@ -136,43 +130,10 @@ def ensure_programs(paths: Paths, report: Report) -> None:
     missing = [group for group in GROUPS if not folder(paths, group).is_dir()]
     for position, group in enumerate(missing, start=1):
         with step(report, f"programs: {group.name} {group.version} ({position} of {len(missing)})"):
-            _compile(folder(paths, group), group, report)
+            _compile(paths, group, report)
     if not pause_program(paths).exists():
         with step(report, "programs: pause"), finished_folder(pause_program(paths).parent) as target:
             run(["gcc", "-Os", "-static", "-Wall", "-Wextra", "-Werror", "-o", f"{target}/pause", str(PAUSE_SOURCE)])
-
-
-@contextmanager
-def finished_folder(final: Path) -> Iterator[Path]:
-    """Give an empty folder that takes its final name, and the place of its predecessors, once it is filled."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=final.parent, prefix=UNFINISHED_PREFIX))
-    unfinished.chmod(0o755)
-    yield unfinished
-    unfinished.rename(final)
-    for other in final.parent.iterdir():
-        if other != final:
-            shutil.rmtree(other)
-
-
-def find_go() -> Path:
-    """Return the Go command of this machine."""
-    found = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/go/bin"]))
-    wanted = ".".join(str(part) for part in OLDEST_GO)
-    if found is None:
-        raise LabError(f"No Go was found in PATH or /usr/local/go/bin; expected {wanted} or newer. Install it.")
-    version = run([found, "env", "GOVERSION"], environment={"GOTOOLCHAIN": "local"}).strip()
-    if go_release(version) < OLDEST_GO:
-        raise LabError(f"{found} is {version}; expected {wanted} or newer. Install one, from backports or go.dev.")
-    return Path(found)
-
-
-def go_release(version: str) -> tuple[int, int]:
-    """Return the release that Go's own name of a version means: go1.26.8 is (1, 26)."""
-    match = re.match(r"go(\d+)\.(\d+)", version)
-    if match is None:
-        raise LabError(f"Go calls its version '{version}'; expected a name such as go1.26.8.")
-    return int(match[1]), int(match[2])
 
 
 def go_environment(group: Group) -> dict[str, str]:
@@ -185,22 +146,22 @@ def go_environment(group: Group) -> dict[str, str]:
     }
 
 
-def module_folder(group: Group) -> Path:
+def module_folder(paths: Paths, group: Group, report: Report) -> Path:
     """Unpacked source of a group's main module, fetched if need be."""
-    go, environment = str(find_go()), go_environment(group)
+    go, environment = str(ensure_go(paths, report)), go_environment(group)
     run([go, "-C", str(group.source), "mod", "download", group.module], environment=environment)
     listing = run([go, "-C", str(group.source), "list", "-m", "-f", "{{.Dir}}", group.module], environment=environment)
     return Path(listing.strip())
 
 
-def _compile(final: Path, group: Group, report: Report) -> None:
-    go, environment = find_go(), go_environment(group)
+def _compile(paths: Paths, group: Group, report: Report) -> None:
+    go, environment = ensure_go(paths, report), go_environment(group)
     dependencies = run(
         [str(go), "-C", str(group.source), "list", f"-tags={','.join(group.tags)}", "-deps", "tool"],
         environment=environment,
     )
     counter = Counter(report, f"programs: {group.name}, packages compiled", len(dependencies.splitlines()))
-    with finished_folder(final) as target:
+    with finished_folder(folder(paths, group)) as target:
         _run_counted(group.build_command(go, target), environment, counter)
         for built_name, official_name in group.names.items():
             (target / built_name).rename(target / official_name)

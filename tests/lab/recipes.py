@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: The time of every file in every package and image: 2026-01-01 00:00 UTC.
@@ -23,3 +26,16 @@ def digest(parts: Iterable[Path | str]) -> str:
         content = part.read_bytes() if isinstance(part, Path) else part.encode()
         total.update(hashlib.sha256(content).digest())
     return total.hexdigest()
+
+
+@contextmanager
+def finished_folder(final: Path) -> Iterator[Path]:
+    """Give an empty folder that takes its final name, and the place of its predecessors, once it is filled."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=final.parent, prefix=UNFINISHED_PREFIX))
+    unfinished.chmod(0o755)
+    yield unfinished
+    unfinished.rename(final)
+    for other in final.parent.iterdir():
+        if other != final:
+            shutil.rmtree(other)

@@ -91,3 +91,11 @@ def test_another_release_gets_the_suites_it_has():
 def test_written_sources_can_be_read_back():
     archives = [Archive("http://a.example/d", "trixie"), Archive("http://a.example/d", "trixie-updates")]
     assert list(archive.parse_deb822(archive.sources_file(archives))) == archives
+
+
+def test_mmdebstrap_fetches_through_the_caching_proxy_with_the_settings_of_the_machine():
+    command = archive.mmdebstrap_command('Acquire::Check-Date "false";\n')
+    assert [part for part in command if part.startswith("--aptopt")] == [
+        '--aptopt=Acquire::http::Proxy "http://127.0.0.1:3142"',
+        '--aptopt=Acquire::Check-Date "false"',
+    ]
