@@ -56,6 +56,7 @@ containerd config default | sed \
     -e 's/SystemdCgroup = false/SystemdCgroup = true/' \
     -e 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' \
     -e 's|config_path = ""|config_path = "/etc/containerd/certs.d"|' \
+    -e 's|bin_dir = .*|bin_dir = "/opt/cni/bin"|' \
     -e "s|sandbox_image = .*|sandbox_image = \\"$pause\\"|" \
     > /etc/containerd/config.toml
 for mirror in {mirrors}; do
