@@ -14,12 +14,15 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
+    COMMON_VARIABLES,
     Violation,
+    check_common_values,
     check_distinct_node_addresses,
     check_groups,
     check_room_for_nodes,
     check_spelling,
     check_values,
+    check_version_is_text,
 )
 
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -68,7 +71,8 @@ class ActionModule(ActionBase):
                 Violation("variable", message, "what the role documents") for message in validated.error_messages
             ]
             values.update(validated.validated_parameters)
-        return violations or check_values(values)
+        raw = self._given(["cluster_kubernetes_version"], variables)
+        return violations + check_version_is_text(raw) or check_values(values)
 
     def _given(self, names: Iterable[str], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the variables that can be known now; an expression over a later result cannot."""
@@ -92,10 +96,13 @@ class ActionModule(ActionBase):
         hosts = sorted(set(groups["control_plane"]) | set(groups["workers"]))
         given = {host: variables["hostvars"][host].get("cluster_node_ip") for host in hosts}
         addresses = {host: str(address) for host, address in given.items() if address}
+        given_to = variables["hostvars"]
+        common = {host: {name: given_to[host].get(name, "(default)") for name in COMMON_VARIABLES} for host in hosts}
         configuration = self._given(["control_plane_cluster_configuration"], variables)
         return [
             *check_groups(groups["control_plane"], groups["workers"], names),
             *check_distinct_node_addresses(addresses),
+            *check_common_values(common),
             *check_room_for_nodes(
                 self._templar.template(variables["cluster_pod_cidr"]),
                 configuration.get("control_plane_cluster_configuration", {}),

@@ -34,7 +34,17 @@ def read_objects(runner: Runner, kubeconfig: str) -> list[dict[str, Any]]:
 
     :raises CommandError: when the API does not answer.
     """
-    argv = ["kubectl", "--kubeconfig", kubeconfig, "get", KINDS, "--all-namespaces", "-o", "json"]
+    argv = [
+        "kubectl",
+        "--kubeconfig",
+        kubeconfig,
+        "--request-timeout=20s",
+        "get",
+        KINDS,
+        "--all-namespaces",
+        "-o",
+        "json",
+    ]
     items: list[dict[str, Any]] = json.loads(runner.run(argv).stdout)["items"]
     return items
 

@@ -66,6 +66,9 @@ def write_document(module: AnsibleModule, document: Document, mode: int) -> None
             status = target.stat()
             os.fchown(stream.fileno(), status.st_uid, status.st_gid)
         stream.write(document.after)
+        stream.flush()
+        # Some file systems write the new name before the content, and an empty fstab keeps a machine from booting.
+        os.fsync(stream.fileno())
     # Not atomic_move: it widens the mode of a new file to what the umask allows.
     Path(temporary).replace(target)
     module.set_context_if_different(str(target), module.selinux_default_context(str(target)), False)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import Document, read_text
 
 
@@ -83,6 +85,20 @@ def remove_empty_parents(path: str, directories: Sequence[str]) -> None:
         if not any(parent == Path(top) or Path(top) in parent.parents for top in directories) or any(parent.iterdir()):
             return
         parent.rmdir()
+
+
+def reader_is_outdated(runner: Runner, unit: str, files: Iterable[WantedFile]) -> bool:
+    """Whether a running unit has been started before one of the files was written.
+
+    That is what a run which was killed between writing and restarting leaves behind.
+    """
+    argv = ["systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "--property=ActiveState", unit]
+    properties = dict(line.partition("=")[::2] for line in runner.run(argv).stdout.splitlines())
+    if properties.get("ActiveState") != "active":
+        return False
+    age = time.monotonic() - int(properties["ActiveEnterTimestampMonotonic"]) / 1_000_000
+    times = [Path(item.path).stat().st_mtime for item in files if Path(item.path).exists()]
+    return max(times, default=0.0) > time.time() - age
 
 
 def _files_below(directory: str) -> Iterator[Path]:

@@ -115,6 +115,12 @@ def decide_init(host: HostState, cluster: ClusterState, configuration_sha256: st
     # is nothing worth keeping.
     if host.manifests and host.record.configuration_sha256 == configuration_sha256:
         return Plan("resume-init", found, (Step.RESUME, Step.FORGET))
+    if host.kubelet_rotates:
+        raise GroundplaneError(
+            "this host's kubeadm init was begun with another configuration and had come as far as a working cluster",
+            expected="the configuration with which it was begun, since beginning anew would delete that cluster's data",
+            remedy="take back the change of variables and run again, or: " + _RESET_FIRST,
+        )
     return Plan("reinit", found, (Step.RESET, Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET))
 
 
@@ -177,6 +183,18 @@ def decide_join(host: HostState, target: JoinTarget, node: Node | None) -> Plan:
             remedy="give one of the two machines another host name, or correct the node address of this host",
         )
     _refuse_other_cluster(host, target)
+    if node is not None and not own_node and host.kubelet_conf and host.kubelet_credentials:
+        raise GroundplaneError(
+            f"this host has the identity of a node, and the cluster knows {node.name} at {', '.join(node.addresses)}",
+            expected=f"the address {target.node_address}, or a host that is no copy of another",
+            remedy="correct the node address of this host; if the machine is a copy of another: " + _RESET_FIRST,
+        )
+    if not target.control_plane and any(name.endswith(".key") for name in host.pki):
+        raise GroundplaneError(
+            "this host holds keys of a control plane in /etc/kubernetes/pki",
+            expected="a host without them, since a worker never has any and they may be the only copy",
+            remedy="save the keys or move them away; if nobody needs them: " + _RESET_FIRST,
+        )
     if own_node and host.kubelet_conf and host.kubelet_credentials and host.kubelet_configuration:
         if not target.control_plane:
             return _joined(host)
@@ -198,7 +216,10 @@ def _join(host: HostState, target: JoinTarget, *, stale_node: bool) -> Plan:
     no remains where an operator may have copied them for a further control plane node.
     """
     left_ca = "ca.crt" in host.pki and not target.control_plane
-    if host.kubelet_remains or host.control_plane or host.flannel or left_ca:
+    if host.flannel and not (host.kubelet_remains or host.control_plane or left_ca):
+        # They may be those of another distribution of Kubernetes, of which a reset would take more than its network.
+        return Plan("rejoin", "remains of a pod network", (Step.CLEAN_UP, Step.JOIN), stale_node)
+    if host.kubelet_remains or host.control_plane or left_ca:
         found = "remains of an interrupted join, or of a node that the cluster has lost"
         return Plan("rejoin", found, (Step.RESET, Step.CLEAN_UP, Step.JOIN), stale_node)
     return Plan("join", _NOTHING, (Step.JOIN,), stale_node)

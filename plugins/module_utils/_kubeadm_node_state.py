@@ -92,10 +92,15 @@ class InitRecord:
 
 @dataclass(frozen=True)
 class HostState:
-    """Everything on the host that a decision depends on."""
+    """Everything on the host that a decision depends on.
+
+    :arg kubelet_rotates: kubelet.conf names a certificate that kubelet has got from the cluster. `kubeadm init` writes
+        that only when the control plane works (phase kubelet-finalize), before nothing but the addons.
+    """
 
     kubelet_conf: bool = False
     kubelet_credentials: bool = False
+    kubelet_rotates: bool = False
     bootstrap_kubelet_conf: bool = False
     kubelet_configuration: bool = False
     kubelet_running: bool = False
@@ -142,6 +147,7 @@ def read_host(runner: Runner, paths: HostPaths, etcd_data: str = DEFAULT_ETCD_DA
     return HostState(
         kubelet_conf=paths.kubelet_conf.exists(),
         kubelet_credentials=kubelet is not None and _has_credentials(paths, kubelet),
+        kubelet_rotates=kubelet is not None and bool(kubelet.client_certificate),
         bootstrap_kubelet_conf=paths.bootstrap_kubelet_conf.exists(),
         kubelet_configuration=paths.kubelet_configuration.exists(),
         kubelet_running=active not in ("inactive", "failed", ""),

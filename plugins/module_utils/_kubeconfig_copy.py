@@ -11,6 +11,7 @@ from typing import Any, Mapping
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
 _AUTHORITY = re.compile(r"^[\s-]*certificate-authority-data:\s*(?P<data>\S+)\s*$", re.MULTILINE)
+_ENTRY = re.compile(r"^(?:[\s-]*)(?:server|user|token|client-certificate|client-certificate-data):", re.MULTILINE)
 
 
 def certificate_authorities(kubeconfig: str) -> frozenset[str]:
@@ -22,8 +23,14 @@ def certificate_authorities(kubeconfig: str) -> frozenset[str]:
 
 
 def may_replace(existing: str | None, wanted: str) -> bool:
-    """Whether a user's kubeconfig knows no other cluster than ours, so that replacing it loses nothing."""
-    return existing is None or not certificate_authorities(existing) - certificate_authorities(wanted)
+    """Whether replacing a user's kubeconfig loses nothing: it is empty, or knows our cluster and as much as our own.
+
+    A file of another shape, with further contexts, or whose cluster is trusted in another way, is the user's.
+    """
+    if existing is None or not existing.strip():
+        return True
+    same_authority = certificate_authorities(existing) == certificate_authorities(wanted)
+    return same_authority and len(_ENTRY.findall(existing)) == len(_ENTRY.findall(wanted))
 
 
 def for_controller(kubeconfig: Mapping[str, Any], *, cluster_name: str, server: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Iterable, Mapping, Protocol, Sequence
 
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
 #: Another package run, such as an unattended upgrade after boot, is waited for instead of failing at once.
@@ -100,6 +100,11 @@ def outdated_packages(wanted: Mapping[str, str], installed: Mapping[str, Install
         for name, version in wanted.items()
         if name not in installed or not version_matches(installed[name].version, version)
     }
+
+
+def is_stale_index(error: CommandError) -> bool:
+    """Whether an installation failed because the mirror no longer has what the machine's index names."""
+    return "404" in error.result.stderr and "Not Found" in error.result.stderr
 
 
 def refuse_changes(plan: PackagePlan, installed: Mapping[str, Installed], frozen_by: str) -> None:

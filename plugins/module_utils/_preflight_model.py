@@ -149,5 +149,5 @@ class Check(NamedTuple):
 
 def thresholds_for(role: str, given: Mapping[str, int | None]) -> Thresholds:
     """The defaults of a role with the given figures over them."""
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value}
     return DEFAULT_THRESHOLDS[role]._replace(**chosen)

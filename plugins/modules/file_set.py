@@ -58,6 +58,12 @@ options:
     description: Words in the first line of every file that this set owns.
     type: str
     default: Managed by groundplane.kubeadm
+  reader:
+    description:
+      - Unit of systemd that reads the files when it starts.
+      - The result is changed also when the unit has been started before a file was written, so that the restart which a
+        killed run still owed is made up for.
+    type: str
 author:
   - groundplane.kubeadm contributors (@groundplane)
 """
@@ -102,6 +108,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._file_set impo
     WantedFile,
     changes_to_remove,
     changes_to_write,
+    reader_is_outdated,
     remove_empty_parents,
 )
 
@@ -150,8 +157,10 @@ def file_set(module: AnsibleModule) -> Mapping[str, Any]:
             write_document(module, change.document, change.mode)
         for change in to_remove:
             remove_empty_parents(change.document.path, module.params["owned_directories"])
+    reader = module.params["reader"]
+    outdated = bool(reader and not changes and reader_is_outdated(runner, reader, files))
     return {
-        "changed": bool(changes),
+        "changed": bool(changes) or outdated,
         "written": [change.document.path for change in to_write],
         "removed": [change.document.path for change in to_remove],
         "diff": [change.diff() for change in changes],
@@ -178,6 +187,7 @@ def main() -> None:
             },
             "owned_directories": {"type": "list", "elements": "path", "default": []},
             "marker": {"type": "str", "default": "Managed by groundplane.kubeadm"},
+            "reader": {"type": "str"},
         },
         supports_check_mode=True,
     )

@@ -71,11 +71,11 @@ paths:
   sample: [/etc/apt/sources.list.d/kubernetes.sources, /etc/apt/keyrings/kubernetes.asc]
 """
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import Document, read_text, write_document
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -117,6 +117,18 @@ def wanted_documents(layout: RepositoryFormat, repository: Repository, present: 
     return [Document(key_path, key_before, key_after), source]
 
 
+def refresh_or_restore(
+    module: AnsibleModule, runner: ModuleRunner, command: Sequence[str], changes: Sequence[Document]
+) -> None:
+    """Read the index; a repository that cannot be read is taken back, so that the next run tries it afresh."""
+    try:
+        runner.run(command)
+    except CommandError:
+        for document in changes:
+            write_document(module, Document(document.path, document.after, document.before), 0o644)
+        raise
+
+
 def package_repository(module: AnsibleModule) -> Mapping[str, Any]:
     """Read, decide, apply."""
     runner = ModuleRunner(module)
@@ -130,7 +142,7 @@ def package_repository(module: AnsibleModule) -> Mapping[str, Any]:
         for document in changes:
             write_document(module, document, 0o644)
         if present:
-            runner.run(layout.refresh_command(repository.name))
+            refresh_or_restore(module, runner, layout.refresh_command(repository.name), changes)
     return {
         "changed": bool(changes),
         "paths": [document.path for document in changes],

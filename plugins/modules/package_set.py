@@ -84,7 +84,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages import (
@@ -93,6 +93,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages impo
     after_plan,
     choose_alternatives,
     describe,
+    is_stale_index,
     outdated_packages,
     package_manager,
     plan_absence,
@@ -139,6 +140,7 @@ def package_set(module: AnsibleModule) -> Mapping[str, Any]:
     requested = {name: str(version or "") for name, version in module.params["packages"].items()}
     names = [name for alternatives in requested for name in split_alternatives(alternatives)]
     installed = manager.installed(names)
+    hold = module.params["hold"] and manager.can_hold
 
     if module.params["state"] == "absent":
         plan = plan_absence(names, installed)
@@ -146,13 +148,21 @@ def package_set(module: AnsibleModule) -> Mapping[str, Any]:
         wanted = choose_alternatives(requested, installed)
         outdated = outdated_packages(wanted, installed)
         available = find_available(manager, outdated, module)
-        plan = plan_presence(wanted, installed, available, hold=module.params["hold"] and manager.can_hold)
+        plan = plan_presence(wanted, installed, available, hold=hold)
 
     frozen_by = module.params["frozen_by"]
     if frozen_by and Path(frozen_by).exists():
         refuse_changes(plan, installed, frozen_by)
     if not module.check_mode:
-        apply(manager, plan)
+        try:
+            apply(manager, plan)
+        except CommandError as error:
+            if not (plan.install and is_stale_index(error)):
+                raise
+            # The mirror has replaced what a complete, but old index still names.
+            manager.refresh(None)
+            plan = plan_presence(wanted, installed, manager.available(outdated), hold=hold)
+            apply(manager, plan)
     return {
         "changed": plan.changed,
         "versions": dict(plan.versions),

@@ -157,7 +157,7 @@ def check_registry_mirrors(values: Mapping[str, Any]) -> Iterator[Violation]:
     name = "containerd_registry_mirrors"
     for registry, mirrors in values[name].items():
         if not isinstance(mirrors, list):
-            yield Violation(f"{name}, {registry}", repr(mirrors), "a list of mirrors")
+            yield Violation(f"{name}, {registry}", f"a {type(mirrors).__name__}", "a list of mirrors")
             continue
         for mirror in mirrors:
             yield from _check_mirror(f"{name}, {registry}", mirror)
@@ -165,13 +165,13 @@ def check_registry_mirrors(values: Mapping[str, Any]) -> Iterator[Violation]:
 
 def _check_mirror(subject: str, mirror: Any) -> Iterator[Violation]:
     if not isinstance(mirror, Mapping):
-        yield Violation(subject, repr(mirror), "a dictionary with a url")
+        yield Violation(subject, f"a {type(mirror).__name__}", "a dictionary with a url")
         return
     unknown = sorted(set(mirror) - set(MIRROR_OPTIONS))
     if unknown:
         yield Violation(subject, "the option " + ", ".join(unknown), "options of " + ", ".join(MIRROR_OPTIONS))
     if not _URL.match(str(mirror.get("url", ""))):
-        yield Violation(subject, f"the url {mirror.get('url')!r}", "a url that begins with http:// or https://")
+        yield Violation(subject, "no such url", "a url that begins with http:// or https://")
     capabilities = mirror.get("capabilities", [])
     if not isinstance(capabilities, list) or set(capabilities) - set(MIRROR_CAPABILITIES):
         expected = "a list of " + ", ".join(MIRROR_CAPABILITIES)
@@ -218,6 +218,42 @@ def check_values(values: Mapping[str, Any]) -> list[Violation]:
     return [
         violation for rule, names in VALUE_RULES if all(name in values for name in names) for violation in rule(values)
     ]
+
+
+def check_version_is_text(given: Mapping[str, Any]) -> list[Violation]:
+    """Violations where YAML has read the version as a number, for which 1.40 is 1.4."""
+    name = "cluster_kubernetes_version"
+    if isinstance(given.get(name, ""), str):
+        return []
+    return [Violation(name, f"the number {given[name]}", "quotes around it, as in '1.36'")]
+
+
+#: Variables that must be the same on all hosts of a cluster.
+COMMON_VARIABLES = (
+    "cluster_api_port",
+    "cluster_cni",
+    "cluster_dns_domain",
+    "cluster_endpoint",
+    "cluster_endpoint_address",
+    "cluster_kubernetes_version",
+    "cluster_name",
+    "cluster_pod_cidr",
+    "cluster_service_cidr",
+)
+
+
+def check_common_values(given: Mapping[str, Mapping[str, Any]]) -> list[Violation]:
+    """Violations where hosts of one cluster are given different values for what they share.
+
+    :arg given: by host, what the inventory says; a variable that it does not set has the role's default.
+    """
+    violations = []
+    for name in COMMON_VARIABLES:
+        values = {host: str(variables.get(name, "(default)")) for host, variables in given.items()}
+        if len(set(values.values())) > 1:
+            listing = ", ".join(f"{value} on {host}" for host, value in sorted(values.items()))
+            violations.append(Violation(name, listing, "one value for all hosts, in group_vars of k8s_cluster"))
+    return violations
 
 
 def check_groups(control_plane: list[str], workers: list[str], names: Mapping[str, str]) -> list[Violation]:

@@ -125,7 +125,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     )
     assert run.returncode == 0, run.stdout + run.stderr
     files = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
-    return {host: {entry["path"]: entry["content"] for entry in files[host]} for host in HOSTS}
+    return {
+        host: {entry["path"]: entry.get("content") or entry["secret_content"] for entry in files[host]}
+        for host in HOSTS
+    }
 
 
 def configuration(rendered: dict[str, dict[str, str]], host: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ ARGV = [
     "kubectl",
     "--kubeconfig",
     "/etc/kubernetes/admin.conf",
+    "--request-timeout=20s",
     "get",
     "nodes,pods,deployments.apps,daemonsets.apps",
     "--all-namespaces",

@@ -102,6 +102,10 @@ INIT_REFUSALS = {
         *(None, "about to become, a node of the cluster at https://a:6443"),
     ),
     "etcd of unknown origin": (replace(FRESH, etcd_data=True), NO_CLUSTER, None, "etcd's folder holds data"),
+    "another configuration for a cluster that had worked": (
+        replace(INTERRUPTED, record=InitRecord("other"), kubelet_rotates=True),
+        *(SILENT, None, "come as far as a working cluster"),
+    ),
     "silent control plane": (MASTER, SILENT, None, "does not answer: connection refused"),
     "stopped control plane": (
         replace(MASTER, kubelet_running=False),
@@ -182,7 +186,10 @@ JOIN_PLANS = {
         replace(FRESH, bootstrap_kubelet_conf=True, ca_hashes=("theirs",)),
         *(WORKER, None, "rejoin", REJOIN, False),
     ),
-    "flannel of a former node": (replace(FRESH, flannel=("flannel.1", "cni0")), WORKER, None, "rejoin", REJOIN, False),
+    "flannel of a former node": (
+        replace(FRESH, flannel=("flannel.1", "cni0")),
+        *(WORKER, None, "rejoin", (Step.CLEAN_UP, Step.JOIN), False),
+    ),
     "CA alone": (replace(FRESH, pki=("ca.crt",)), WORKER, None, "rejoin", REJOIN, False),
     "node deleted": (JOINED, WORKER, None, "rejoin", REJOIN, False),
     "certificate of the kubelet lost": (
@@ -193,7 +200,6 @@ JOIN_PLANS = {
         replace(JOINED, kubelet_configuration=False),
         *(WORKER, NOT_READY, "rejoin", REJOIN, True),
     ),
-    "address changed": (JOINED, WORKER, STRANGER._replace(ready=False), "rejoin", REJOIN, True),
     "control plane": (
         JOINED_MASTER,
         JOINING_MASTER,
@@ -221,6 +227,16 @@ def test_join(
 
 
 JOIN_REFUSALS = {
+    "a node whose address has changed, or a copy of one": (
+        JOINED,
+        *(WORKER, STRANGER._replace(ready=False), "has the identity of a node"),
+    ),
+    "keys of a control plane": (
+        replace(FRESH, pki=("ca.crt", "ca.key")),
+        WORKER,
+        None,
+        "holds keys of a control plane",
+    ),
     "namesake": (FRESH, WORKER, STRANGER, "a ready node worker-1 with the addresses 192.0.2.99, worker-1"),
     "another cluster": (
         replace(JOINED, ca_hashes=("theirs",)),

@@ -81,6 +81,7 @@ def test_joined_worker(paths: HostPaths, fixture_text: FixtureText) -> None:
     assert host == HostState(
         kubelet_conf=True,
         kubelet_credentials=True,
+        kubelet_rotates=True,
         kubelet_configuration=True,
         kubelet_enabled=True,
         ca_hashes=(ca_cert_hash(fixture_text("kubeadm/ca.crt")),),

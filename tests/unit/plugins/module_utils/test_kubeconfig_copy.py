@@ -40,6 +40,9 @@ def _kubeconfig(*authorities):
         pytest.param(_kubeconfig("Q0E="), True, id="the same cluster"),
         pytest.param(_kubeconfig("T1RIRVI="), False, id="another cluster"),
         pytest.param(_kubeconfig("Q0E=", "T1RIRVI="), False, id="ours and another"),
+        pytest.param("clusters:\n- cluster:\n    certificate-authority: /home/a/ca.crt\n", False, id="a CA in a file"),
+        pytest.param("clusters:\n- cluster:\n    server: https://192.0.2.1\n", False, id="a publicly trusted cluster"),
+        pytest.param(_kubeconfig("Q0E=") + "users:\n- user:\n    token: abc\n", False, id="a further user"),
     ],
 )
 def test_only_files_that_know_no_other_cluster_are_replaced(existing, replaceable):

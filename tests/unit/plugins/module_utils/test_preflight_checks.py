@@ -447,7 +447,9 @@ def test_tells_what_the_repository_has():
 
 
 def test_thresholds_given_and_left():
-    assert thresholds_for("worker", {"cpus": 4, "memory_mib": None}) == DEFAULT_THRESHOLDS["worker"]._replace(cpus=4)
+    assert thresholds_for("worker", {"cpus": 4, "memory_mib": None, "disk_mib": 0}) == DEFAULT_THRESHOLDS[
+        "worker"
+    ]._replace(cpus=4)
 
 
 def test_facts_of_a_fresh_host():

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.modules import file_set
+
+from tests.unit.fake_runner import FakeRunner
 
 RunMain = Callable[..., Dict[str, Any]]
 
@@ -104,3 +108,28 @@ def test_a_program_that_is_yet_to_be_installed_validates_nothing_in_check_mode(
 def test_content_is_given_once(tmp_path: Path, run_main: RunMain) -> None:
     both = {"path": str(tmp_path / "new"), "content": "", "secret_content": ""}
     assert "mutually exclusive" in run_main(file_set, {"files": [both]})["msg"]
+
+
+@pytest.mark.parametrize(
+    ("state", "started_before_the_file", "changed"),
+    [("active", True, True), ("active", False, False), ("inactive", True, False)],
+)
+def test_a_restart_that_a_killed_run_still_owes_is_a_change(
+    tmp_path: Path,
+    run_main: RunMain,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    started_before_the_file: bool,
+    changed: bool,
+) -> None:
+    files = [{"path": str(tmp_path / "config.toml"), "content": "version = 2\n"}]
+    microseconds = int((time.monotonic() + (-60 if started_before_the_file else 60)) * 1_000_000)
+    shown = f"ActiveState={state}\nActiveEnterTimestampMonotonic={microseconds}\n"
+    properties = ["--property=ActiveEnterTimestampMonotonic", "--property=ActiveState"]
+    argv = ["systemctl", "show", *properties, "containerd.service"]
+
+    run_main(file_set, {"files": files})
+    monkeypatch.setattr(file_set, "ModuleRunner", lambda module: FakeRunner([(argv, Result(0, shown, ""))]))
+    result = run_main(file_set, {"files": files, "reader": "containerd.service"})
+    assert result["changed"] is changed
+    assert result["written"] == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._repository_files import (
     AptSources,
     DnfRepositories,
@@ -162,3 +162,16 @@ def test_the_machine_decides_on_the_format() -> None:
 def test_a_machine_without_package_manager_is_an_error(run_main: RunMain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package_repository, "ModuleRunner", lambda module: FakeRunner())
     assert "neither apt-get nor dnf" in run_main(package_repository, OPTIONS)["msg"]
+
+
+def test_a_repository_that_cannot_be_read_is_taken_back(
+    machine: Machine, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(argv: list[str]) -> Result:
+        raise CommandError(argv, Result(100, "", "the public key is not available"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(machine, "run", refuse)
+        assert "public key is not available" in run_main(package_repository, OPTIONS)["msg"]
+    assert [path for path in machine.root.rglob("*") if path.is_file()] == []
+    assert run_main(package_repository, OPTIONS)["changed"] is True

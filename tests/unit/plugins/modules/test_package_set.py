@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._packages import Installed
 from ansible_collections.groundplane.kubeadm.plugins.modules import package_set
 
@@ -124,3 +125,31 @@ def test_absent_packages_are_removed_once(machine: Machine, run_main: RunMain) -
     assert run_main(package_set, options)["changed"] is True
     assert machine.packages == {}
     assert run_main(package_set, options)["changed"] is False
+
+
+def test_an_index_that_the_mirror_has_outlived_is_read_again(
+    machine: Machine, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.index = {"kubelet": "1.36.3-1.0"}
+    install = machine.install
+
+    def install_from_mirror(versions: Mapping[str, str]) -> None:
+        if versions != machine.fresh_index:
+            raise CommandError(
+                ["apt-get"], Result(100, "", "E: Failed to fetch kubelet_1.36.3-1.0.deb  404  Not Found")
+            )
+        install(versions)
+
+    monkeypatch.setattr(machine, "install", install_from_mirror)
+    assert run_main(package_set, {"packages": {"kubelet": "1.36.3"}})["versions"] == {"kubelet": "1.36.3-1.1"}
+    assert machine.refreshed == [None]
+
+
+def test_another_failure_is_not_tried_again(
+    machine: Machine, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(versions: Mapping[str, str]) -> None:
+        raise CommandError(["apt-get"], Result(100, "", "E: You do not have enough free space"))
+
+    monkeypatch.setattr(machine, "install", install)
+    assert "free space" in run_main(package_set, {"packages": {"kubelet": "1.36.3"}})["msg"]

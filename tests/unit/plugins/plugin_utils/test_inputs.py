@@ -8,11 +8,13 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
+    check_common_values,
     check_distinct_node_addresses,
     check_groups,
     check_room_for_nodes,
     check_spelling,
     check_values,
+    check_version_is_text,
 )
 
 from tests.unit.conftest import ROOT
@@ -134,6 +136,20 @@ def test_groups(control_plane, workers, subjects):
 def test_room_for_nodes(pod_cidr, arguments, hosts, enough):
     configuration = {"controllerManager": {"extraArgs": arguments}} if arguments else {}
     assert (check_room_for_nodes(pod_cidr, configuration, hosts) == []) is enough
+
+
+def test_a_version_without_quotes_is_refused():
+    assert check_version_is_text({"cluster_kubernetes_version": "1.36"}) == []
+    assert check_version_is_text({}) == []
+    (violation,) = check_version_is_text({"cluster_kubernetes_version": 1.36})
+    assert "quotes" in violation.expected
+
+
+def test_what_the_cluster_shares_is_the_same_on_all_hosts():
+    assert check_common_values({"a": {"cluster_name": "x"}, "b": {"cluster_name": "x"}}) == []
+    (violation,) = check_common_values({"a": {"cluster_name": "x"}, "b": {}})
+    assert violation.subject == "cluster_name"
+    assert violation.found == "x on a, (default) on b"
 
 
 def test_one_address_on_two_hosts():
