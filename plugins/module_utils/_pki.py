@@ -1,15 +1,16 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The discovery hash of a certificate authority, with nothing but the standard library."""
+"""What certificates say: discovery hashes and alternative names, with nothing but the standard library."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+import ipaddress
 import re
-from typing import NamedTuple
+from typing import Callable, NamedTuple, TypeVar
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
@@ -17,10 +18,31 @@ _CERTIFICATE = re.compile(
     r"-----BEGIN CERTIFICATE-----\s*(?P<body>[A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----",
 )
 
-# Tags of X.690 in the only encodings that a certificate uses on the way to its public key.
+_Value = TypeVar("_Value")
+
+# Tags of X.690 in the only encodings that a certificate uses on the way to its public key and its extensions.
 _INTEGER = 0x02
+_OCTET_STRING = 0x04
+_OBJECT_IDENTIFIER = 0x06
 _SEQUENCE = 0x30
 _EXPLICIT_VERSION = 0xA0
+_EXPLICIT_EXTENSIONS = 0xA3
+
+# 2.5.29.17, and the two of its kinds of names that TLS clients look at (RFC 5280, section 4.2.1.6).
+_SUBJECT_ALT_NAME = bytes((0x55, 0x1D, 0x11))
+_DNS_NAME = 0x82
+_IP_ADDRESS = 0x87
+
+
+class SubjectAltNames(NamedTuple):
+    """Names and addresses that a certificate is good for, in its own order; addresses in their usual form."""
+
+    dns: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    def in_order(self) -> tuple[str, ...]:
+        """All of them, sorted, names first."""
+        return (*sorted(self.dns), *sorted(self.addresses))
 
 
 class _Element(NamedTuple):
@@ -49,23 +71,52 @@ def ca_cert_hashes(pem: str) -> tuple[str, ...]:
             expected="PEM with a block between BEGIN CERTIFICATE and END CERTIFICATE",
             remedy="pass the content of /etc/kubernetes/pki/ca.crt",
         )
-    return tuple("sha256:" + hashlib.sha256(_public_key_of(body)).hexdigest() for body in bodies)
+    keys = [_read_body(body, subject_public_key_info) for body in bodies]
+    return tuple("sha256:" + hashlib.sha256(key).hexdigest() for key in keys)
 
 
-def _public_key_of(body: str) -> bytes:
-    """Encoded SubjectPublicKeyInfo of the certificate in the body of one PEM block."""
+def certificate_der(pem: str) -> bytes:
+    """The first certificate in a PEM text, which is the server's own in a file with a chain."""
+    return _read_body(_first_body(pem), lambda der: der)
+
+
+def subject_alt_names(pem: str) -> SubjectAltNames:
+    """Names and addresses of the first certificate in a PEM text."""
+    return _read_body(_first_body(pem), _alt_names)
+
+
+def _first_body(pem: str) -> str:
+    """Body of the first PEM block with a certificate."""
+    match = _CERTIFICATE.search(pem)
+    if match is None:
+        raise GroundplaneError(
+            "found no certificate in the text of a certificate file",
+            expected="PEM with a block between BEGIN CERTIFICATE and END CERTIFICATE",
+            remedy="restore the file",
+        )
+    return match.group("body")
+
+
+def _read_body(body: str, read: Callable[[bytes], _Value]) -> _Value:
+    """What a reader of DER finds in the body of one PEM block."""
     try:
-        return subject_public_key_info(base64.b64decode("".join(body.split()), validate=True))
+        return read(base64.b64decode("".join(body.split()), validate=True))
     except (_MalformedError, binascii.Error) as error:
         raise GroundplaneError(
             f"a certificate could not be read: {error}",
             expected="an X.509 certificate in DER inside PEM",
-            remedy="compare it with what `openssl x509 -in ca.crt -noout -text` says; a cut-off file must be restored",
+            remedy="compare it with what `openssl x509 -in FILE -noout -text` says; a cut-off file must be restored",
         ) from error
 
 
 def subject_public_key_info(certificate: bytes) -> bytes:
     """Encoded SubjectPublicKeyInfo of a certificate in DER (RFC 5280, section 4.1)."""
+    key, _after = _key_and_after(certificate)
+    return key.encoded
+
+
+def _key_and_after(certificate: bytes) -> tuple[_Element, bytes]:
+    """The public key of a certificate, and what stands behind it."""
     outer, _rest = _read_element(certificate)
     signed, _signature = _read_element(_content(outer, _SEQUENCE))
     rest = _content(signed, _SEQUENCE)
@@ -76,9 +127,55 @@ def subject_public_key_info(certificate: bytes) -> bytes:
         # serialNumber, signature, issuer, validity, subject stand before the key.
         element, rest = _read_element(rest)
         _content(element, tag)
-    key, _extensions = _read_element(rest)
+    key, after = _read_element(rest)
     _content(key, _SEQUENCE)
-    return key.encoded
+    return key, after
+
+
+def _alt_names(certificate: bytes) -> SubjectAltNames:
+    """Names and addresses in a certificate in DER."""
+    _key, after = _key_and_after(certificate)
+    dns: list[str] = []
+    addresses: list[str] = []
+    for name in _elements(_alt_name_extension(after)):
+        if name.tag == _DNS_NAME:
+            dns.append(name.content.decode("ascii", "backslashreplace"))
+        elif name.tag == _IP_ADDRESS:
+            addresses.append(_address(name.content))
+    return SubjectAltNames(tuple(dns), tuple(addresses))
+
+
+def _alt_name_extension(after_key: bytes) -> bytes:
+    """Content of the extension subjectAltName; empty when the certificate has none."""
+    for field in _elements(after_key):
+        # Unique identifiers may stand before the extensions.
+        if field.tag != _EXPLICIT_EXTENSIONS:
+            continue
+        extensions, _rest = _read_element(field.content)
+        for extension in _elements(_content(extensions, _SEQUENCE)):
+            # Between the two may stand whether the extension is critical.
+            identifier, *others = _elements(_content(extension, _SEQUENCE)) or [extension]
+            if others and _content(identifier, _OBJECT_IDENTIFIER) == _SUBJECT_ALT_NAME:
+                names, _rest = _read_element(_content(others[-1], _OCTET_STRING))
+                return _content(names, _SEQUENCE)
+    return b""
+
+
+def _address(content: bytes) -> str:
+    """The IP address in an iPAddress name."""
+    try:
+        return str(ipaddress.ip_address(content))
+    except ValueError as error:
+        raise _MalformedError(f"an IP address has {len(content)} bytes") from error
+
+
+def _elements(data: bytes) -> list[_Element]:
+    """All elements of a content."""
+    found = []
+    while data:
+        element, data = _read_element(data)
+        found.append(element)
+    return found
 
 
 def _content(element: _Element, tag: int) -> bytes:
