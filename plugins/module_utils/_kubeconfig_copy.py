@@ -33,6 +33,11 @@ def may_replace(existing: str | None, wanted: str) -> bool:
     return same_authority and len(_ENTRY.findall(existing)) == len(_ENTRY.findall(wanted))
 
 
+def is_copy(existing: str, source: str) -> bool:
+    """Whether a user's kubeconfig is a copy of another one, whose credentials may have been renewed meanwhile."""
+    return bool(certificate_authorities(existing)) and may_replace(existing, source)
+
+
 def for_controller(kubeconfig: Mapping[str, Any], *, cluster_name: str, server: str) -> dict[str, Any]:
     """The administrator's kubeconfig with a context, cluster and user named after the cluster.
 

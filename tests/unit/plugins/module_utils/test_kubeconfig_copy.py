@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig_copy import for_controller, may_replace
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig_copy import (
+    for_controller,
+    is_copy,
+    may_replace,
+)
 
 ADMIN = {
     "apiVersion": "v1",
@@ -47,6 +51,24 @@ def _kubeconfig(*authorities):
 )
 def test_only_files_that_know_no_other_cluster_are_replaced(existing, replaceable):
     assert may_replace(existing, _kubeconfig("Q0E=")) is replaceable
+
+
+@pytest.mark.parametrize(
+    ("existing", "copied"),
+    [
+        pytest.param(_kubeconfig("Q0E="), True, id="the same cluster"),
+        pytest.param("", False, id="an empty file"),
+        pytest.param(_kubeconfig("T1RIRVI="), False, id="another cluster"),
+        pytest.param(_kubeconfig("Q0E=", "T1RIRVI="), False, id="ours and another"),
+        pytest.param(_kubeconfig("Q0E=") + "users:\n- user:\n    token: abc\n", False, id="a further user"),
+    ],
+)
+def test_only_certain_copies_count_as_copies(existing, copied):
+    assert is_copy(existing, _kubeconfig("Q0E=")) is copied
+
+
+def test_a_file_without_certificate_authority_has_no_copies():
+    assert not is_copy("kind: Config\n", "kind: Config\n")
 
 
 def test_context_cluster_and_user_are_named_after_the_cluster():

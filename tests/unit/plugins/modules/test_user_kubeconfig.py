@@ -31,10 +31,11 @@ def install(home, tmp_path, run_main):
     source = tmp_path / "admin.conf"
     source.write_text(ADMIN)
 
-    def run(*, users=("alice",), check=False, remove_source=False):
+    def run(*, users=("alice",), check=False, remove_source=False, state="present"):
         if remove_source:
             source.unlink()
-        return run_main(user_kubeconfig, {"source": str(source), "users": list(users)}, check=check, diff=True)
+        options = {"state": state, "source": str(source), "users": list(users)}
+        return run_main(user_kubeconfig, options, check=check, diff=True)
 
     return run
 
@@ -85,3 +86,41 @@ def test_a_host_without_kubeconfig_is_an_error(install):
 
 def test_an_unknown_user_is_named(install):
     assert "User bob does not exist" in install(users=["bob"])["msg"]
+
+
+def test_a_copy_is_taken_back(install, home):
+    install()
+    predicted = install(state="absent", check=True)
+    assert (home / ".kube" / "config").exists()
+    result = install(state="absent")
+    assert predicted["files"] == result["files"] == [str(home / ".kube" / "config")]
+    assert not (home / ".kube" / "config").exists()
+    assert not install(state="absent")["changed"]
+
+
+def test_a_link_to_the_kubeconfig_is_a_copy(install, home, tmp_path):
+    (home / ".kube").mkdir()
+    (home / ".kube" / "config").symlink_to(tmp_path / "admin.conf")
+    assert install(state="absent")["changed"]
+    assert (tmp_path / "admin.conf").exists()
+    assert not (home / ".kube" / "config").is_symlink()
+
+
+@pytest.mark.parametrize(("text", "warned"), [(OTHER, False), (ADMIN + OTHER, True)], ids=["another", "both"])
+def test_what_is_no_copy_is_not_taken_back(install, home, text, warned):
+    (home / ".kube").mkdir()
+    (home / ".kube" / "config").write_text(text)
+    result = install(state="absent")
+    assert not result["changed"]
+    assert ("knows more than this cluster" in str(result.get("warnings"))) is warned
+    assert (home / ".kube" / "config").read_text() == text
+
+
+def test_nothing_is_taken_back_without_proof(install, home):
+    install()
+    assert not install(state="absent", remove_source=True)["changed"]
+    assert (home / ".kube" / "config").exists()
+
+
+def test_a_deleted_user_has_nothing_to_take_back(install):
+    assert not install(state="absent", users=["bob"])["changed"]
