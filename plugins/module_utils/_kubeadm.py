@@ -60,13 +60,20 @@ def join_argv() -> list[str]:
     return ["kubeadm", "join", *CONFIGURATION_FROM_STDIN]
 
 
-def reset_argv(cri_socket: str, certificates: str = "") -> list[str]:
+def mark_argv() -> list[str]:
+    """Marks a joined node as one of the control plane, with the configuration of its join on standard input."""
+    return ["kubeadm", "join", "phase", "control-plane-join", "mark-control-plane", *CONFIGURATION_FROM_STDIN]
+
+
+def reset_argv(cri_socket: str, certificates: str = "", kubeconfig: str = "") -> list[str]:
     """Undoes init or join on this host.
 
     :arg certificates: folder to empty instead of /etc/kubernetes/pki.
+    :arg kubeconfig: file to use instead of the administrator's; one that does not exist leaves the cluster alone.
     """
     argv = ["kubeadm", "reset", "--force", "--cri-socket", cri_socket]
-    return argv + (["--cert-dir", certificates] if certificates else [])
+    argv += ["--cert-dir", certificates] if certificates else []
+    return argv + (["--kubeconfig", kubeconfig] if kubeconfig else [])
 
 
 def limited(argv: Sequence[str], seconds: int) -> list[str]:

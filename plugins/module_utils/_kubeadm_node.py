@@ -15,7 +15,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import count_members
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member, count_members
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_apply import (
     Work,
     apply_plan,
@@ -34,6 +34,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
     decide_init,
     decide_join,
     decide_reset,
+    refuse_other_cluster_configuration,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
     HostPaths,
@@ -54,9 +55,11 @@ class NodeRequest:
     node_address: str | None = None
     control_plane: bool = False
     cluster_nodes: Sequence[Mapping[str, Any]] = ()
+    etcd_members: Sequence[Mapping[str, Any]] = ()
     ca_cert_hashes: Sequence[str] = ()
     cri_socket: str = "unix:///run/containerd/containerd.sock"
     timeout: int = 600
+    offline: bool = False
 
 
 def bring_to_state(runner: Runner, paths: HostPaths, request: NodeRequest, *, check_mode: bool) -> Plan:
@@ -69,7 +72,7 @@ def bring_to_state(runner: Runner, paths: HostPaths, request: NodeRequest, *, ch
         host = read_host(runner, paths, etcd_data_of(configuration))
         plan = _decide(runner, host, request, check_mode=False)
         validate(runner, plan, configuration)
-        apply_plan(plan, Work(runner, paths, host, configuration, request.cri_socket, request.timeout))
+        apply_plan(plan, Work(runner, paths, host, configuration, request.cri_socket, request.timeout, request.offline))
     return plan
 
 
@@ -107,6 +110,8 @@ def _decide(runner: Runner, host: HostState, request: NodeRequest, check_mode: b
     if check_mode and host.record is None and host.manifests and not cluster.ready:
         silent = f"a control plane that does not answer: {cluster.message}"
         return Plan("wait", silent, (Step.WAIT,), warnings=(f"nothing can be predicted for {silent}",))
+    if host.record is None and cluster.ready:
+        refuse_other_cluster_configuration(cluster.configuration, request.configuration or "")
     members = count_members(runner, request.cri_socket) if host.record and host.etcd_data else None
     return decide_init(host, cluster, sha256_of(request.configuration or ""), members)
 
@@ -121,13 +126,31 @@ def _decide_joined(host: HostState, request: NodeRequest, check_mode: bool) -> P
         )
     nodes = [_node_of(values) for values in request.cluster_nodes]
     node = next((candidate for candidate in nodes if candidate.name == request.node_name), None)
-    target = JoinTarget(request.node_address or "", request.control_plane, tuple(request.ca_cert_hashes))
-    return decide_join(host, target, node)
+    target = JoinTarget(
+        request.node_address or "",
+        request.control_plane,
+        tuple(request.ca_cert_hashes),
+        tuple(_member_of(values) for values in request.etcd_members),
+    )
+    plan = decide_join(host, target, node)
+    if plan.changed and Step.JOIN in plan.steps and target.member is not None and not check_mode:
+        raise GroundplaneError(
+            f"etcd has the member {target.member.id} at this host's address, though the host has to join anew",
+            expected="a member list without it, since a member that loses its data behind etcd's back can cost quorum",
+            remedy="remove it with groundplane.kubeadm.cluster_node on another control plane node, then join",
+        )
+    return plan
 
 
 def _node_of(values: Mapping[str, Any]) -> Node:
     """A Node out of the option cluster_nodes."""
     return Node(**{**values, "addresses": tuple(values["addresses"])})
+
+
+def _member_of(values: Mapping[str, Any]) -> Member:
+    """A Member out of the option etcd_members."""
+    urls = {name: tuple(values[name]) for name in ("peer_urls", "client_urls")}
+    return Member(**{**values, **urls})
 
 
 def _ask_cluster(runner: Runner, host: HostState, request: NodeRequest, check_mode: bool) -> ClusterState:

@@ -15,6 +15,7 @@ from typing import Callable, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import read_etcd
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import (
     config_validate_argv,
     configured_value,
@@ -22,6 +23,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm impor
     init_argv,
     join_argv,
     limited,
+    mark_argv,
     own_remains_checks,
     reset_argv,
 )
@@ -29,13 +31,16 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_diagn
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_plan import Plan, Step
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
     DEFAULT_ETCD_DATA,
-    FLANNEL_LINKS,
     HostPaths,
     HostState,
     InitRecord,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._network_remains import (
+    read_network_remains,
+    remove_network_remains,
+)
 
-_NEEDS_CONFIGURATION = {Step.INIT, Step.RESUME, Step.JOIN}
+_NEEDS_CONFIGURATION = {Step.INIT, Step.RESUME, Step.JOIN, Step.MARK}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Work:
     :arg host: the host as it was when the plan was made.
     :arg configuration: kubeadm's configuration, which may hold a token.
     :arg timeout: seconds for each run of kubeadm.
+    :arg offline: whether kubeadm reset shall neither ask the cluster nor tell it.
     """
 
     runner: Runner
@@ -53,6 +59,7 @@ class Work:
     configuration: str
     cri_socket: str
     timeout: int
+    offline: bool = False
 
 
 def sha256_of(configuration: str) -> str:
@@ -99,7 +106,8 @@ def _reset(work: Work) -> None:
     kept = work.host.record.pki_before if work.host.record else ()
     # kubeadm empties the folder that it is told; one that does not exist spares the certificates.
     spared = str(work.paths.lock.parent / "no-certificates") if kept else ""
-    _kubeadm(work, reset_argv(work.cri_socket, spared))
+    unreachable = str(work.paths.lock.parent / "no-kubeconfig") if work.offline else ""
+    _kubeadm(work, reset_argv(work.cri_socket, spared, unreachable))
     if kept:
         for file in work.host.pki:
             if file not in kept:
@@ -108,7 +116,7 @@ def _reset(work: Work) -> None:
 
 def _clean_up(work: Work) -> None:
     """Remove what kubeadm reset leaves and what is provably of this node: more cleaners can follow."""
-    for clean in (_clean_etcd, _clean_flannel, _forget):
+    for clean in (_clean_etcd, _clean_pki, _clean_network, _forget):
         clean(work)
 
 
@@ -119,15 +127,18 @@ def _clean_etcd(work: Work) -> None:
         shutil.rmtree(str(work.paths.at(folder) / "member"), ignore_errors=True)
 
 
-def _clean_flannel(work: Work) -> None:
-    """Remove flannel's files and links: the next cluster may give this node another range of pod addresses."""
-    for name in work.host.flannel:
-        if name in FLANNEL_LINKS:
-            work.runner.run(["ip", "link", "delete", name])
-        elif Path(name).is_dir():
-            shutil.rmtree(name)
-        else:
-            Path(name).unlink()
+def _clean_pki(work: Work) -> None:
+    """Remove the folder of the certificates, which kubeadm reset leaves empty."""
+    if work.paths.pki.is_dir() and not any(work.paths.pki.iterdir()):
+        work.paths.pki.rmdir()
+
+
+def _clean_network(work: Work) -> None:
+    """Remove what is left of the pod network: the next cluster may give this node another range of pod addresses.
+
+    It is read anew, because kubeadm reset has taken the pods away since the plan was made.
+    """
+    remove_network_remains(work.runner, read_network_remains(work.runner, work.paths.root))
 
 
 def _record(work: Work) -> None:
@@ -169,6 +180,23 @@ def _join(work: Work) -> None:
     _kubeadm(work, join_argv(), stdin=work.configuration)
 
 
+def _mark(work: Work) -> None:
+    """Give the node the label and taints of the control plane, the last that kubeadm join does."""
+    _kubeadm(work, mark_argv(), stdin=work.configuration)
+
+
+def _verify_member(work: Work) -> None:
+    """Ask etcd itself, because kubeadm's own word for it comes from before the end."""
+    view = read_etcd(work.runner, work.cri_socket)
+    if view is None or not view.leader or any(member.learner for member in view.members):
+        raise GroundplaneError(
+            "kubeadm join has ended, yet etcd here "
+            + ("cannot be asked" if view is None else "is not a voting member"),
+            expected="a member list of voting members only, with a leader",
+            remedy="look at `crictl logs` of etcd on this host; running again completes the join",
+        )
+
+
 def _drop_bootstrap(work: Work) -> None:
     """Remove the token of a join that was killed before its end."""
     work.paths.bootstrap_kubelet_conf.unlink()
@@ -194,6 +222,8 @@ _STEPS: dict[Step, Callable[[Work], None]] = {
     Step.RESUME: _resume,
     Step.FORGET: _forget,
     Step.JOIN: _join,
+    Step.MARK: _mark,
+    Step.VERIFY_MEMBER: _verify_member,
     Step.DROP_BOOTSTRAP: _drop_bootstrap,
     Step.START_KUBELET: _start_kubelet,
 }

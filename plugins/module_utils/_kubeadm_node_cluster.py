@@ -38,12 +38,14 @@ class ClusterState:
 
     :arg missing: results of kubeadm init that do not exist.
     :arg other_nodes: nodes besides this host; read only where a decision depends on it.
+    :arg configuration: the ClusterConfiguration that the cluster keeps.
     """
 
     ready: bool
     message: str = ""
     missing: tuple[str, ...] = ()
     other_nodes: tuple[str, ...] = ()
+    configuration: str = ""
 
 
 def read_cluster(runner: Runner, kubeconfig: str, node_name: str, with_nodes: bool) -> ClusterState:
@@ -75,6 +77,7 @@ def _read_ready_cluster(runner: Runner, kubeconfig: str, node_name: str, with_no
         ready=True,
         missing=tuple(missing),
         other_nodes=tuple(other.name for other in others if other.name != node_name),
+        configuration=cluster_configuration(found[KUBEADM_CONFIG]) if KUBEADM_CONFIG in found else "",
     )
 
 

@@ -10,6 +10,8 @@ from enum import Enum
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import Node
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import STATIC_PODS, configured_value
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_cluster import (
     KUBEADM_CONFIG,
     NODE,
@@ -19,15 +21,24 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
 
 _RESET_FIRST = "run this module with state reset on this host first, if nothing on it is needed any more"
 _NOTHING = "nothing of kubeadm is on this host"
+_POD_NETWORK = "remains of a pod network"
 _UNKNOWN = "an unknown address"
 _CONTROL_PLANE = "an initialised control plane"
 _MEMBER = "a node of the cluster"
+# What a cluster keeps for life, with the variables that set it.
+_FOR_LIFE = {
+    "controlPlaneEndpoint": "cluster_endpoint and cluster_endpoint_port",
+    "podSubnet": "cluster_pod_cidr",
+    "serviceSubnet": "cluster_service_cidr",
+    "dnsDomain": "cluster_dns_domain",
+}
 _OUTCOMES = {
     "init": _CONTROL_PLANE,
     "resume-init": _CONTROL_PLANE,
     "reinit": _CONTROL_PLANE,
     "join": _MEMBER,
     "rejoin": _MEMBER,
+    "resume-join": _MEMBER,
     "reset": _NOTHING,
 }
 
@@ -43,6 +54,8 @@ class Step(Enum):
     RESUME = "complete the interrupted kubeadm init"
     FORGET = "remove the record of the kubeadm init, which has ended"
     JOIN = "join the cluster with kubeadm join"
+    MARK = "mark the node as one of the control plane"
+    VERIFY_MEMBER = "see that etcd here is a voting member"
     DROP_BOOTSTRAP = "remove the bootstrap token that the join has left on this host"
     START_KUBELET = "enable and start the kubelet"
 
@@ -53,13 +66,14 @@ class Plan:
 
     :arg action: its name in the module's result.
     :arg found: the state of the host before it.
-    :arg stale_node: a Node object of this host's name is left in the cluster and should be deleted before the join.
+    :arg stale: the cluster still has a Node object of this name, or an etcd member of this address, that has to be
+        removed before the join.
     """
 
     action: str
     found: str
     steps: tuple[Step, ...] = ()
-    stale_node: bool = False
+    stale: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -74,18 +88,34 @@ class Plan:
 
 @dataclass(frozen=True)
 class JoinTarget:
-    """The cluster that a host shall belong to, and as what."""
+    """The cluster that a host shall belong to, and as what.
+
+    :arg etcd_members: members of etcd on the control plane nodes; none when the cluster uses an etcd elsewhere.
+    """
 
     node_address: str
     control_plane: bool
     ca_cert_hashes: tuple[str, ...]
+    etcd_members: tuple[Member, ...] = ()
+
+    @property
+    def member(self) -> Member | None:
+        """This host's member of etcd."""
+        return next((member for member in self.etcd_members if member.address == self.node_address), None)
+
+    @property
+    def votes(self) -> bool:
+        """Whether etcd knows this host as a voting member, as far as it runs on control plane nodes at all."""
+        return not self.etcd_members or (self.member is not None and not self.member.learner)
 
 
 def decide_reset(host: HostState) -> Plan:
     """Plan for the state reset."""
-    if not host.touched:
-        return Plan("none", _NOTHING)
-    return Plan("reset", "kubeadm has been at work on this host", (Step.RESET, Step.CLEAN_UP))
+    if host.kubeadm_remains:
+        return Plan("reset", "kubeadm has been at work on this host", (Step.RESET, Step.CLEAN_UP))
+    if host.network:
+        return Plan("reset", _POD_NETWORK, (Step.CLEAN_UP,))
+    return Plan("none", _NOTHING)
 
 
 def decide_init(host: HostState, cluster: ClusterState, configuration_sha256: str, etcd_members: int | None) -> Plan:
@@ -111,6 +141,9 @@ def decide_init(host: HostState, cluster: ClusterState, configuration_sha256: st
     new_pki = set(host.pki) - set(host.record.pki_before)
     if not (new_pki or host.admin_conf or host.control_plane or host.kubelet_remains):
         return Plan("init", "nothing but the record of a kubeadm init", (Step.RECORD, Step.INIT, Step.FORGET))
+    if host.damaged and not host.kubelet_rotates:
+        found = "an interrupted kubeadm init that has left files without content: " + ", ".join(host.damaged)
+        return Plan("reinit", found, (Step.RESET, Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET))
     # Static pods are written after all certificates and kubeconfigs: with them, those are whole, without them there
     # is nothing worth keeping.
     if host.manifests and host.record.configuration_sha256 == configuration_sha256:
@@ -122,6 +155,23 @@ def decide_init(host: HostState, cluster: ClusterState, configuration_sha256: st
             remedy="take back the change of variables and run again, or: " + _RESET_FIRST,
         )
     return Plan("reinit", found, (Step.RESET, Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET))
+
+
+def refuse_other_cluster_configuration(kept: str, wanted: str) -> None:
+    """Stop before another cluster is taken for the wanted one, or a change is wanted that no cluster can make.
+
+    :arg kept: the ClusterConfiguration that the cluster keeps.
+    :arg wanted: the configuration with which it would have been initialised.
+    """
+    for key, variable in _FOR_LIFE.items():
+        found, expected = (configured_value(text, key, "") for text in (kept, wanted))
+        if found and expected and found != expected:
+            raise GroundplaneError(
+                f"the cluster of this host has the {key} {found}",
+                expected=f"{expected}, as the variables say (usually {variable})",
+                remedy="it cannot be changed in a cluster: correct the variable, or take a host of another cluster out "
+                "of the inventory",
+            )
 
 
 def _decide_first_init(host: HostState, cluster: ClusterState) -> Plan:
@@ -148,6 +198,8 @@ def _decide_first_init(host: HostState, cluster: ClusterState) -> Plan:
             expected="a host that no cluster has taken yet",
             remedy=_RESET_FIRST,
         )
+    if host.network:
+        return Plan("reinit", _POD_NETWORK, (Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET))
     return Plan("init", _NOTHING, (Step.RECORD, Step.INIT, Step.FORGET))
 
 
@@ -204,31 +256,72 @@ def decide_join(host: HostState, target: JoinTarget, node: Node | None) -> Plan:
                 expected="a host that no cluster has taken yet, since kubeadm cannot promote a worker",
                 remedy="drain it and delete its Node object; " + _RESET_FIRST,
             )
-        if node is not None and node.control_plane:
-            return _joined(host)
-    return _join(host, target, stale_node=node is not None)
+        marked = node is not None and node.control_plane
+        missing = _missing_manifests(host, target)
+        if target.votes and marked and missing:
+            raise GroundplaneError(
+                f"this host is a control plane node, yet /etc/kubernetes/manifests lacks {', '.join(missing)}",
+                expected="every static pod of the control plane; a join never ends without",
+                remedy="put the files back if they were moved away, or take the node out with "
+                "playbooks/remove_node.yml and run again",
+            )
+        if target.votes and not missing:
+            return _joined(host) if marked else _unmarked(host)
+    if target.control_plane:
+        _refuse_other_learner(target)
+    return _join(host, target, stale=node is not None or target.member is not None)
 
 
-def _join(host: HostState, target: JoinTarget, *, stale_node: bool) -> Plan:
+def _join(host: HostState, target: JoinTarget, *, stale: bool) -> Plan:
     """Plan for a host that is no node yet, or no longer.
 
-    Remains of a join would stop kubeadm, those of flannel would give pods addresses of a former node. Certificates are
-    no remains where an operator may have copied them for a further control plane node.
+    Remains of a join would stop kubeadm, those of a pod network would give pods addresses of a former node.
+    Certificates are no remains where an operator may have copied them for a further control plane node.
     """
     left_ca = "ca.crt" in host.pki and not target.control_plane
-    if host.flannel and not (host.kubelet_remains or host.control_plane or left_ca):
+    # kubeadm takes over certificates and kubeconfigs that are whole; a power cut can leave files without content.
+    left_files = target.control_plane and (host.admin_conf or bool(host.damaged))
+    left = host.kubelet_remains or host.control_plane or left_ca or left_files
+    if host.network and not left:
         # They may be those of another distribution of Kubernetes, of which a reset would take more than its network.
-        return Plan("rejoin", "remains of a pod network", (Step.CLEAN_UP, Step.JOIN), stale_node)
-    if host.kubelet_remains or host.control_plane or left_ca:
+        return Plan("rejoin", _POD_NETWORK, (Step.CLEAN_UP, *_join_steps(target)), stale)
+    if left:
         found = "remains of an interrupted join, or of a node that the cluster has lost"
-        return Plan("rejoin", found, (Step.RESET, Step.CLEAN_UP, Step.JOIN), stale_node)
-    return Plan("join", _NOTHING, (Step.JOIN,), stale_node)
+        return Plan("rejoin", found, (Step.RESET, Step.CLEAN_UP, *_join_steps(target)), stale)
+    return Plan("join", _NOTHING, _join_steps(target), stale)
+
+
+def _join_steps(target: JoinTarget) -> tuple[Step, ...]:
+    """kubeadm join, and for a member of etcd the proof that it has become one."""
+    return (Step.JOIN, Step.VERIFY_MEMBER) if target.control_plane and target.etcd_members else (Step.JOIN,)
+
+
+def _missing_manifests(host: HostState, target: JoinTarget) -> list[str]:
+    """Static pods of a control plane node that are not there."""
+    wanted = [pod for pod in STATIC_PODS if pod != "etcd" or target.etcd_members]
+    return [f"{pod}.yaml" for pod in wanted if pod not in host.manifests]
+
+
+def _unmarked(host: HostState) -> Plan:
+    """Plan for a control plane node whose join was cut short after etcd and kubelet had joined."""
+    return Plan("resume-join", "a control plane node without its label", (*_joined(host).steps, Step.MARK))
+
+
+def _refuse_other_learner(target: JoinTarget) -> None:
+    """Stop while the join of another host is half-finished: etcd has room for one learner."""
+    for member in target.etcd_members:
+        if member.learner and member is not target.member:
+            raise GroundplaneError(
+                f"etcd has a new member at {member.address} that has no vote yet, left by the join of another host",
+                expected="no half-finished join of a control plane node besides this one",
+                remedy="run again with that host in the inventory, or take it out with playbooks/remove_node.yml",
+            )
 
 
 def _predict_join(host: HostState, target: JoinTarget) -> Plan:
     """Plan for check mode while there is no cluster yet, or none that answers."""
     if not (host.kubelet_conf or host.control_plane):
-        return _join(host, target, stale_node=False)
+        return _join(host, target, stale=False)
     warning = "nothing can be predicted for this host, which has been joined before, while no cluster answers"
     return Plan("none", "a node of a cluster", warnings=(warning,))
 

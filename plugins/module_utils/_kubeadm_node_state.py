@@ -1,7 +1,7 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kubeadm, kubelet and flannel have left on this host, read without changing anything."""
+"""What kubeadm, kubelet and pod networks have left on this host, read without changing anything."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._document impo
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import STATIC_PODS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import Kubeconfig, parse_kubeconfig
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._network_remains import (
+    NetworkRemains,
+    read_network_remains,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 
 DEFAULT_ETCD_DATA = "/var/lib/etcd"
 _CHANGING_COMMANDS = ("init", "join", "reset", "upgrade")
-# cni0 belongs to the bridge plugin; flannel delegates to it and is asked for first.
-FLANNEL_LINKS = ("flannel.1", "flannel-v6.1", "cni0")
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,6 @@ class HostPaths:
         """Lock file of runs of the module."""
         return self.at("/run/groundplane/kubeadm-node.lock")
 
-    @property
-    def flannel_files(self) -> tuple[Path, ...]:
-        """Files that only flannel makes."""
-        return (
-            self.at("/etc/cni/net.d/10-flannel.conflist"),
-            self.at("/run/flannel/subnet.env"),
-            self.at("/var/lib/cni/networks/cbr0"),
-        )
-
 
 @dataclass(frozen=True)
 class InitRecord:
@@ -96,6 +89,8 @@ class HostState:
 
     :arg kubelet_rotates: kubelet.conf names a certificate that kubelet has got from the cluster. `kubeadm init` writes
         that only when the control plane works (phase kubelet-finalize), before nothing but the addons.
+    :arg network: what is left of a pod network. It is not read on a node, whose network is in use and decides nothing.
+    :arg damaged: files below /etc/kubernetes without content, as a power cut leaves those that were just being written.
     """
 
     kubelet_conf: bool = False
@@ -112,7 +107,8 @@ class HostState:
     super_admin_conf: bool = False
     manifests: tuple[str, ...] = ()
     etcd_data: bool = False
-    flannel: tuple[str, ...] = ()
+    network: NetworkRemains = NetworkRemains()
+    damaged: tuple[str, ...] = ()
     record: InitRecord | None = None
 
     @property
@@ -126,11 +122,15 @@ class HostState:
         return self.kubelet_conf or self.bootstrap_kubelet_conf or self.kubelet_configuration
 
     @property
+    def kubeadm_remains(self) -> bool:
+        """Whether there is anything that only kubeadm can have made."""
+        own_files = self.pki or self.admin_conf or self.damaged or self.record
+        return bool(self.kubelet_remains or self.control_plane or own_files)
+
+    @property
     def touched(self) -> bool:
         """Whether there is anything at all that a reset would undo."""
-        return bool(
-            self.kubelet_remains or self.control_plane or self.pki or self.admin_conf or self.flannel or self.record
-        )
+        return bool(self.kubeadm_remains or self.network)
 
 
 def read_host(runner: Runner, paths: HostPaths, etcd_data: str = DEFAULT_ETCD_DATA) -> HostState:
@@ -150,16 +150,17 @@ def read_host(runner: Runner, paths: HostPaths, etcd_data: str = DEFAULT_ETCD_DA
         kubelet_rotates=kubelet is not None and bool(kubelet.client_certificate),
         bootstrap_kubelet_conf=paths.bootstrap_kubelet_conf.exists(),
         kubelet_configuration=paths.kubelet_configuration.exists(),
-        kubelet_running=active not in ("inactive", "failed", ""),
+        kubelet_running=_is_running(active),
         kubelet_enabled=unit_file == "enabled",
         ca_hashes=_known_ca_hashes(identity.ca_pem if identity else "", read_text(paths.pki / "ca.crt") or ""),
         server=identity.server if identity else "",
         pki=tuple(sorted(str(file.relative_to(paths.pki)) for file in paths.pki.rglob("*") if file.is_file())),
-        admin_conf=paths.at(ADMIN_KUBECONFIG).exists(),
-        super_admin_conf=paths.at(SUPER_ADMIN_KUBECONFIG).exists(),
-        manifests=tuple(pod for pod in STATIC_PODS if (manifests / f"{pod}.yaml").exists()),
+        admin_conf=_has_content(paths.at(ADMIN_KUBECONFIG)),
+        super_admin_conf=_has_content(paths.at(SUPER_ADMIN_KUBECONFIG)),
+        manifests=tuple(pod for pod in STATIC_PODS if _has_content(manifests / f"{pod}.yaml")),
         etcd_data=any((paths.at(folder) / "member").exists() for folder in folders),
-        flannel=_flannel(paths),
+        network=NetworkRemains() if paths.kubelet_configuration.exists() else read_network_remains(runner, paths.root),
+        damaged=_damaged(paths),
         record=record,
     )
 
@@ -194,11 +195,36 @@ def kubelet_service_argv() -> list[str]:
     return ["systemctl", "show", "kubelet.service", "--property=ActiveState,UnitFileState"]
 
 
+def kubelet_runs(runner: Runner) -> bool:
+    """Whether the kubelet runs, or is about to be started again."""
+    return _is_running(_kubelet_service(runner)[0])
+
+
+def _is_running(active_state: str) -> bool:
+    """What systemd's ActiveState says."""
+    return active_state not in ("inactive", "failed", "")
+
+
 def _kubelet_service(runner: Runner) -> tuple[str, str]:
     """ActiveState and UnitFileState of the kubelet's unit; empty when there is no such unit."""
     shown = runner.run(kubelet_service_argv()).stdout
     values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     return values.get("ActiveState", ""), values.get("UnitFileState", "")
+
+
+def _has_content(path: Path) -> bool:
+    """Whether a file is there and not empty."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def _damaged(paths: HostPaths) -> tuple[str, ...]:
+    """Empty files among those that kubeadm writes."""
+    files = (
+        *sorted(paths.pki.rglob("*")),
+        *sorted(paths.kubernetes.glob("*.conf")),
+        *sorted((paths.kubernetes / "manifests").glob("*.yaml")),
+    )
+    return tuple(str(file.relative_to(paths.root)) for file in files if file.is_file() and not file.stat().st_size)
 
 
 def _readable_kubeconfig(path: Path) -> Kubeconfig | None:
@@ -225,10 +251,3 @@ def _known_ca_hashes(*pems: str) -> tuple[str, ...]:
         except GroundplaneError:
             continue
     return ()
-
-
-def _flannel(paths: HostPaths) -> tuple[str, ...]:
-    """What flannel has left: its files, and the links, which are only its own when something else is."""
-    files = tuple(str(file) for file in paths.flannel_files if file.exists())
-    links = tuple(link for link in FLANNEL_LINKS if paths.at("/sys/class/net/" + link).exists())
-    return files + links if files or any(link != "cni0" for link in links) else ()

@@ -28,7 +28,9 @@ options:
     description:
       - V(initialised) makes the host the first control plane node of a cluster.
       - V(joined) makes it a further node of an existing cluster.
-      - V(reset) undoes either, including etcd's data in its default folder and what flannel leaves on a host.
+      - V(reset) undoes either, including etcd's data in its default folder and what Kubernetes, flannel and Calico
+        leave in the host's network, links, files, chains and rules of iptables and nftables, each by its name, so that
+        what others have set up stays as it is.
         The Node object stays in the cluster.
     type: str
     required: true
@@ -62,6 +64,14 @@ options:
     type: list
     elements: dict
     default: []
+  etcd_members:
+    description:
+      - Members of etcd as read on a control plane node just before,
+        RV(groundplane.kubeadm.join_info#module:etcd_members). With O(control_plane), they tell how far an interrupted
+        join has come. Empty for a cluster with an etcd elsewhere.
+    type: list
+    elements: dict
+    default: []
   ca_cert_hashes:
     description:
       - Hashes of the CA of the cluster, RV(groundplane.kubeadm.join_info#module:ca_cert_hashes). They tell a host of
@@ -80,6 +90,13 @@ options:
         answer, or a run that is still at work, is waited for.
     type: int
     default: 600
+  offline:
+    description:
+      - Whether V(reset) leaves the cluster alone, so that C(kubeadm reset) does not remove this host's member of etcd.
+      - For a host that M(groundplane.kubeadm.cluster_node) has taken out already, and for a cluster whose hosts are all
+        reset at once, where C(kubeadm) would wait minutes for answers that nobody gives any more.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - groundplane.kubeadm._attributes
 seealso:
@@ -125,7 +142,8 @@ RETURN = r"""
 action:
   description:
     - What was done, or would be done in check mode.
-    - V(resume-init) completes an interrupted C(kubeadm init), V(reinit) and V(rejoin) run C(kubeadm reset) first,
+    - V(resume-init) completes an interrupted C(kubeadm init), V(resume-join) an interrupted C(kubeadm join) of a
+      control plane node whose etcd and kubelet have joined, V(reinit) and V(rejoin) run C(kubeadm reset) first,
       V(repair) removes what a killed run has left behind at its very end and starts the kubelet.
     - In check mode, V(wait) tells that nothing can be decided before a running C(kubeadm) has ended or an installed
       control plane answers. Otherwise the module has waited for that.
@@ -141,10 +159,11 @@ steps:
     - record that this kubeadm init is ours
     - initialise the control plane with kubeadm init
     - remove the record of the kubeadm init, which has ended
-stale_node:
+stale:
   description:
-    - Whether the cluster still has a Node object of this name though the host has to join. It should be deleted
-      before the join; C(kubeadm join) refuses a name whose node is ready.
+    - Whether the cluster still has a Node object of this name, or an etcd member of this address, though the host has
+      to join. Remove it with M(groundplane.kubeadm.cluster_node) before the join; C(kubeadm join) refuses a name whose
+      node is ready, and this module refuses to join a member of etcd anew.
   returned: success
   type: bool
   sample: false
@@ -177,7 +196,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "action": plan.action,
         "steps": [step.value for step in plan.steps],
-        "stale_node": plan.stale_node,
+        "stale": plan.stale,
         "diff": {"before": plan.found + "\n", "after": plan.outcome() + "\n"},
     }
 
@@ -192,9 +211,11 @@ def main() -> None:
             "node_address": {"type": "str"},
             "control_plane": {"type": "bool", "default": False},
             "cluster_nodes": {"type": "list", "elements": "dict", "default": []},
+            "etcd_members": {"type": "list", "elements": "dict", "default": []},
             "ca_cert_hashes": {"type": "list", "elements": "str", "default": []},
             "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
             "timeout": {"type": "int", "default": 600},
+            "offline": {"type": "bool", "default": False},
         },
         required_if=[
             ("state", "initialised", ("configuration", "node_name")),

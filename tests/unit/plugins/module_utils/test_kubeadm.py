@@ -43,6 +43,7 @@ def test_argument_lists() -> None:
     assert join_argv() == ["kubeadm", "join", *STDIN]
     assert reset_argv("unix:///s") == ["kubeadm", "reset", "--force", "--cri-socket", "unix:///s"]
     assert reset_argv("unix:///s", "/no") == [*reset_argv("unix:///s"), "--cert-dir", "/no"]
+    assert reset_argv("unix:///s", "", "/no") == [*reset_argv("unix:///s"), "--kubeconfig", "/no"]
     assert limited(["a", "b"], 5) == ["timeout", "5", "a", "b"]
     assert token_list_argv("K") == ["kubeadm", "token", "list", "--kubeconfig", "K", "--output", "json"]
     assert token_create_argv("K", timedelta(minutes=30), "for me") == [

@@ -57,7 +57,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_waiting.time, "sleep", lambda seconds: None)
 
 
-def write(paths: HostPaths, path: str, text: str = "") -> None:
+def write(paths: HostPaths, path: str, text: str = "content\n") -> None:
     """A file of the host."""
     paths.at(path).parent.mkdir(parents=True, exist_ok=True)
     paths.at(path).write_text(text)
@@ -203,14 +203,14 @@ def test_join(paths: HostPaths, fixture_text: FixtureText) -> None:
     runner = FakeRunner([STOPPED, VALID, (limited(join_argv()), Result(0, "", ""))], PROGRAMS)
     request = worker(fixture_text, configuration="kind: JoinConfiguration\n", cluster_nodes=[])
     plan = bring_to_state(runner, paths, request, check_mode=False)
-    assert (plan.action, plan.stale_node) == ("join", False)
+    assert (plan.action, plan.stale) == ("join", False)
     runner.assert_finished()
 
 
 def test_predicted_join_needs_no_token(paths: HostPaths, fixture_text: FixtureText) -> None:
     request = worker(fixture_text, configuration="token: ''\n")
     plan = bring_to_state(FakeRunner([STOPPED], PROGRAMS), paths, request, check_mode=True)
-    assert (plan.action, plan.stale_node) == ("join", True)
+    assert (plan.action, plan.stale) == ("join", True)
 
 
 def test_join_verifies_the_cluster(paths: HostPaths, fixture_text: FixtureText) -> None:
@@ -224,6 +224,15 @@ def test_reset(paths: HostPaths) -> None:
     write(paths, "/etc/kubernetes/kubelet.conf")
     request = NodeRequest("reset", timeout=9)
     runner = FakeRunner([KUBELET, (limited(reset_argv(request.cri_socket), 9), Result(0, "", ""))])
+    assert bring_to_state(runner, paths, request, check_mode=False).action == "reset"
+    runner.assert_finished()
+
+
+def test_reset_without_the_cluster(paths: HostPaths) -> None:
+    write(paths, ADMIN, "kind: Config\n")
+    request = NodeRequest("reset", timeout=9, offline=True)
+    argv = reset_argv(request.cri_socket, kubeconfig=str(paths.at("/run/groundplane/no-kubeconfig")))
+    runner = FakeRunner([KUBELET, (limited(argv, 9), Result(0, "", ""))])
     assert bring_to_state(runner, paths, request, check_mode=False).action == "reset"
     runner.assert_finished()
 

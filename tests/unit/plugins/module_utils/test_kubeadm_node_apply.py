@@ -116,18 +116,19 @@ def test_reset_leaves_nothing(paths: HostPaths) -> None:
     conflist = write(paths, "/etc/cni/net.d/10-flannel.conflist")
     addresses = write(paths, "/var/lib/cni/networks/cbr0/10.244.0.2")
     write(paths, "/var/lib/groundplane/kubeadm-init.json")
-    host = HostState(flannel=(str(conflist), str(addresses.parent), "flannel.1", "cni0"))
+    paths.pki.mkdir(parents=True)
+    write(paths, "/sys/class/net/cni0")
+    write(paths, "/sys/class/net/flannel.1")
     run(
         paths,
         [Step.RESET, Step.CLEAN_UP],
         [
             (limited(reset_argv(SOCKET)), DONE),
-            (["ip", "link", "delete", "flannel.1"], DONE),
             (["ip", "link", "delete", "cni0"], DONE),
+            (["ip", "link", "delete", "flannel.1"], DONE),
         ],
-        host=host,
     )
-    assert not any(file.exists() for file in (data, own_data, conflist, addresses.parent, paths.init_record))
+    assert not any(file.exists() for file in (data, own_data, conflist, addresses.parent, paths.init_record, paths.pki))
     assert conflist.parent.exists()
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import Node
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_cluster import (
     CONTROL_PLANE_LABEL,
     KUBEADM_CONFIG,
@@ -23,8 +24,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
     decide_init,
     decide_join,
     decide_reset,
+    refuse_other_cluster_configuration,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostState, InitRecord
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._network_remains import NetworkRemains
 
 NO_CLUSTER = ClusterState(ready=False)
 COMPLETE = ClusterState(ready=True)
@@ -35,6 +38,7 @@ RUNNING = HostState(kubelet_running=True, kubelet_enabled=True, kubelet_conf=Tru
 MANIFESTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 MASTER = replace(RUNNING, manifests=MANIFESTS, etcd_data=True, admin_conf=True, pki=("ca.crt",), ca_hashes=("ours",))
 RECORD = InitRecord("hash")
+POD_NETWORK = NetworkRemains(links=("cni0", "flannel.1"))
 INTERRUPTED = replace(MASTER, record=RECORD)
 CERTIFICATES_ONLY = HostState(kubelet_enabled=True, pki=("ca.crt", "ca.key"), record=RECORD)
 
@@ -42,6 +46,11 @@ REINIT = (Step.RESET, Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET)
 
 INIT_PLANS = {
     "fresh host": (FRESH, NO_CLUSTER, "init", (Step.RECORD, Step.INIT, Step.FORGET)),
+    "pod network of a former node": (
+        replace(FRESH, network=POD_NETWORK),
+        NO_CLUSTER,
+        *("reinit", (Step.CLEAN_UP, Step.RECORD, Step.INIT, Step.FORGET)),
+    ),
     "certificates of the operator": (
         replace(FRESH, pki=("ca.crt", "ca.key")),
         NO_CLUSTER,
@@ -154,14 +163,24 @@ def test_addons_taken_away_on_purpose() -> None:
 
 ADDRESS = "192.0.2.21"
 WORKER = JoinTarget(ADDRESS, control_plane=False, ca_cert_hashes=("ours",))
-JOINING_MASTER = replace(WORKER, control_plane=True)
+FIRST_MEMBER = Member("a1", "master-1", ("https://192.0.2.11:2380",), ("https://192.0.2.11:2379",), False, True)
+VOTER = Member("a2", "master-2", (f"https://{ADDRESS}:2380",), (f"https://{ADDRESS}:2379",), False, True)
+LEARNER = VOTER._replace(name="", client_urls=(), learner=True, healthy=False)
+JOINING_MASTER = replace(WORKER, control_plane=True, etcd_members=(FIRST_MEMBER,))
+VOTING_MASTER = replace(JOINING_MASTER, etcd_members=(FIRST_MEMBER, VOTER))
+LEARNING_MASTER = replace(JOINING_MASTER, etcd_members=(FIRST_MEMBER, LEARNER))
+EXTERNAL_ETCD = replace(JOINING_MASTER, etcd_members=())
 OWN = Node("worker-1", "uid", True, (ADDRESS, "worker-1"), False, "v1.36.3")
 NOT_READY = OWN._replace(ready=False)
 STRANGER = OWN._replace(addresses=("192.0.2.99", "worker-1"))
 
 JOINED = replace(RUNNING, kubelet_credentials=True, ca_hashes=("ours",), pki=("ca.crt",), server="https://a:6443")
 JOINED_MASTER = replace(JOINED, manifests=MANIFESTS, etcd_data=True)
+WITHOUT_ETCD = replace(JOINED, manifests=tuple(pod for pod in MANIFESTS if pod != "etcd"))
 REJOIN = (Step.RESET, Step.CLEAN_UP, Step.JOIN)
+JOIN_ETCD = (Step.JOIN, Step.VERIFY_MEMBER)
+REJOIN_ETCD = (Step.RESET, Step.CLEAN_UP, *JOIN_ETCD)
+MARKED = OWN._replace(control_plane=True)
 
 JOIN_PLANS = {
     "fresh host": (FRESH, WORKER, None, "join", (Step.JOIN,), False),
@@ -186,8 +205,8 @@ JOIN_PLANS = {
         replace(FRESH, bootstrap_kubelet_conf=True, ca_hashes=("theirs",)),
         *(WORKER, None, "rejoin", REJOIN, False),
     ),
-    "flannel of a former node": (
-        replace(FRESH, flannel=("flannel.1", "cni0")),
+    "pod network of a former node": (
+        replace(FRESH, network=POD_NETWORK),
         *(WORKER, None, "rejoin", (Step.CLEAN_UP, Step.JOIN), False),
     ),
     "CA alone": (replace(FRESH, pki=("ca.crt",)), WORKER, None, "rejoin", REJOIN, False),
@@ -200,19 +219,40 @@ JOIN_PLANS = {
         replace(JOINED, kubelet_configuration=False),
         *(WORKER, NOT_READY, "rejoin", REJOIN, True),
     ),
-    "control plane": (
-        JOINED_MASTER,
-        JOINING_MASTER,
-        *(OWN._replace(control_plane=True), "none", (), False),
+    "control plane": (JOINED_MASTER, VOTING_MASTER, MARKED, "none", (), False),
+    "control plane, etcd elsewhere": (WITHOUT_ETCD, EXTERNAL_ETCD, MARKED, "none", (), False),
+    "control plane, killed before its label": (
+        replace(JOINED_MASTER, bootstrap_kubelet_conf=True),
+        *(VOTING_MASTER, OWN, "resume-join", (Step.DROP_BOOTSTRAP, Step.MARK), False),
     ),
-    "control plane, killed before its label": (JOINED_MASTER, JOINING_MASTER, OWN, "rejoin", REJOIN, True),
+    "control plane, killed before its vote": (JOINED_MASTER, LEARNING_MASTER, OWN, "rejoin", REJOIN_ETCD, True),
+    "control plane, killed before kubelet had its certificate": (
+        replace(JOINED_MASTER, kubelet_conf=False, kubelet_credentials=False, bootstrap_kubelet_conf=True),
+        *(VOTING_MASTER, None, "rejoin", REJOIN_ETCD, True),
+    ),
+    "control plane whose member was removed": (JOINED_MASTER, JOINING_MASTER, MARKED, "rejoin", REJOIN_ETCD, True),
+    "control plane without label and manifest": (
+        replace(JOINED_MASTER, manifests=MANIFESTS[1:]),
+        *(VOTING_MASTER, OWN, "rejoin", REJOIN_ETCD, True),
+    ),
     "control plane with copied certificates": (
         replace(FRESH, pki=("ca.crt", "ca.key", "sa.key")),
-        *(JOINING_MASTER, None, "join", (Step.JOIN,), False),
+        *(JOINING_MASTER, None, "join", JOIN_ETCD, False),
+    ),
+    "control plane on a new machine of an old name": (FRESH, VOTING_MASTER, NOT_READY, "join", JOIN_ETCD, True),
+    "control plane on a new machine of an old address": (FRESH, VOTING_MASTER, None, "join", JOIN_ETCD, True),
+    "control plane, first with etcd elsewhere": (FRESH, EXTERNAL_ETCD, None, "join", (Step.JOIN,), False),
+    "control plane, killed after its kubeconfigs": (
+        replace(FRESH, pki=("ca.crt",), admin_conf=True, ca_hashes=("ours",)),
+        *(JOINING_MASTER, None, "rejoin", REJOIN_ETCD, False),
+    ),
+    "control plane, power cut during its certificates": (
+        replace(FRESH, pki=("ca.crt",), damaged=("etc/kubernetes/pki/sa.key",), ca_hashes=("ours",)),
+        *(JOINING_MASTER, None, "rejoin", REJOIN_ETCD, False),
     ),
     "control plane, killed after its manifests": (
         replace(FRESH, manifests=MANIFESTS, ca_hashes=("ours",)),
-        *(JOINING_MASTER, None, "rejoin", REJOIN, False),
+        *(JOINING_MASTER, None, "rejoin", REJOIN_ETCD, False),
     ),
 }
 
@@ -222,7 +262,7 @@ def test_join(
     host: HostState, target: JoinTarget, node: Node | None, action: str, steps: tuple[Step, ...], stale: bool
 ) -> None:
     plan = decide_join(host, target, node)
-    assert (plan.action, plan.steps, plan.stale_node) == (action, steps, stale)
+    assert (plan.action, plan.steps, plan.stale) == (action, steps, stale)
     assert plan.outcome() == "a node of the cluster"
 
 
@@ -247,6 +287,15 @@ JOIN_REFUSALS = {
         *(JOINING_MASTER, None, "belongs to another cluster, at an unknown address"),
     ),
     "control plane as worker": (JOINED_MASTER, WORKER, OWN, "runs parts of a control plane"),
+    "half-finished join of another control plane host": (
+        FRESH,
+        *(replace(JOINING_MASTER, node_address="192.0.2.13", etcd_members=(FIRST_MEMBER, LEARNER)), None),
+        f"a new member at {ADDRESS} that has no vote yet",
+    ),
+    "control plane whose manifest somebody has moved": (
+        replace(JOINED_MASTER, manifests=MANIFESTS[:1]),
+        *(VOTING_MASTER, MARKED, "lacks kube-apiserver.yaml, kube-controller-manager.yaml, kube-scheduler.yaml"),
+    ),
     "worker as control plane": (JOINED, JOINING_MASTER, OWN, "is a worker of the cluster"),
 }
 
@@ -273,7 +322,41 @@ def test_reset() -> None:
     assert plan.outcome() == "nothing of kubeadm is on this host"
 
 
+def test_network_of_another_distribution_is_no_reason_for_kubeadm_reset() -> None:
+    plan = decide_reset(replace(FRESH, network=POD_NETWORK))
+    assert (plan.action, plan.found, plan.steps) == ("reset", "remains of a pod network", (Step.CLEAN_UP,))
+
+
 def test_waiting_changes_nothing() -> None:
     plan = Plan("wait", "a silent control plane", (Step.WAIT,))
     assert not plan.changed
     assert plan.outcome() == "a silent control plane"
+
+
+KEPT = """apiVersion: kubeadm.k8s.io/v1beta4
+controlPlaneEndpoint: api.one.internal:6443
+kind: ClusterConfiguration
+networking:
+  dnsDomain: cluster.local
+  podSubnet: 10.244.0.0/16
+  serviceSubnet: 10.96.0.0/12
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (KEPT.replace("one", "two"), "has the controlPlaneEndpoint api.one.internal:6443"),
+        (KEPT.replace("10.244", "10.200"), "has the podSubnet 10.244.0.0/16"),
+        (KEPT.replace("10.96.0.0/12", "10.100.0.0/16"), "has the serviceSubnet 10.96.0.0/12"),
+        (KEPT.replace("cluster.local", "example.org"), "has the dnsDomain cluster.local"),
+    ],
+)
+def test_another_cluster_is_not_taken_for_the_wanted_one(wanted: str, reason: str) -> None:
+    with pytest.raises(GroundplaneError, match=reason):
+        refuse_other_cluster_configuration(KEPT, wanted)
+
+
+def test_a_cluster_without_an_endpoint_name_or_of_the_same_configuration_is_taken() -> None:
+    refuse_other_cluster_configuration(KEPT, KEPT)
+    refuse_other_cluster_configuration(KEPT.replace("controlPlaneEndpoint: api.one.internal:6443\n", ""), KEPT)

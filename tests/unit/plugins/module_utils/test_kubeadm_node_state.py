@@ -33,7 +33,7 @@ def paths(tmp_path: Path) -> HostPaths:
     return HostPaths(tmp_path)
 
 
-def write(paths: HostPaths, path: str, text: str = "") -> Path:
+def write(paths: HostPaths, path: str, text: str = "content\n") -> Path:
     """A file of the host."""
     target = paths.at(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,22 +161,18 @@ def test_unreadable_record_proves_nothing(paths: HostPaths, text: str) -> None:
     assert read_record(paths) is None
 
 
-def test_flannel(paths: HostPaths) -> None:
-    conflist = write(paths, "/etc/cni/net.d/10-flannel.conflist")
+def test_remains_of_a_pod_network(paths: HostPaths) -> None:
     write(paths, "/sys/class/net/cni0")
     write(paths, "/sys/class/net/flannel.1")
-    assert read(paths).flannel == (str(conflist), "flannel.1", "cni0")
+    host = read(paths)
+    assert host.network.links == ("cni0", "flannel.1")
+    assert (host.touched, host.kubeadm_remains) == (True, False)
 
 
-def test_bridge_of_another_network(paths: HostPaths) -> None:
-    write(paths, "/sys/class/net/cni0")
-    assert read(paths).flannel == ()
-
-
-def test_links_of_flannel_alone(paths: HostPaths) -> None:
-    write(paths, "/sys/class/net/cni0")
-    write(paths, "/sys/class/net/flannel-v6.1")
-    assert read(paths).flannel == ("flannel-v6.1", "cni0")
+def test_network_of_a_node_is_not_read(paths: HostPaths) -> None:
+    write(paths, "/var/lib/kubelet/config.yaml")
+    write(paths, "/sys/class/net/flannel.1")
+    assert not read(paths).network
 
 
 def test_running_kubeadm(paths: HostPaths) -> None:
@@ -189,3 +185,15 @@ def test_running_kubeadm(paths: HostPaths) -> None:
     paths.at("/proc/35").mkdir()
     write(paths, "/proc/self/cmdline", "kubeadm\0init\0")
     assert running_kubeadm(paths) == {31: "kubeadm init"}
+
+
+def test_files_that_a_power_cut_has_left_empty_are_not_there(paths: HostPaths) -> None:
+    for path in ("pki/sa.key", "admin.conf", "manifests/etcd.yaml"):
+        write(paths, f"/etc/kubernetes/{path}", "")
+    host = read(paths)
+    assert (host.admin_conf, host.manifests) == (False, ())
+    assert host.damaged == (
+        "etc/kubernetes/pki/sa.key",
+        "etc/kubernetes/admin.conf",
+        "etc/kubernetes/manifests/etcd.yaml",
+    )

@@ -42,7 +42,7 @@ def test_prediction_and_run_agree(on_host: Callable[..., None], run_main: RunMai
     on_host(KUBELET, (["timeout", "600", *init_argv()], Result(0, "abcdef.0123456789abcdef", "")))
     done = run_main(kubeadm_node, OPTIONS, diff=True)
     assert done == {**predicted, "invocation": done["invocation"]}
-    assert (done["changed"], done["action"], done["stale_node"]) == (True, "init", False)
+    assert (done["changed"], done["action"], done["stale"]) == (True, "init", False)
     assert done["steps"][1] == "initialise the control plane with kubeadm init"
     assert done["diff"] == {
         "before": "nothing of kubeadm is on this host\n",
