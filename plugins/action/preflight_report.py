@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_control_plane import Unreachable
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import ERROR, WARNING
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import (
     WAIVED,
@@ -23,6 +24,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_rep
 
 _ARGUMENTS = {
     "results": {"type": "dict", "required": True},
+    "control_planes": {"type": "dict", "default": {}},
+    "unreachable": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            name: {"type": "list", "elements": "str", "default": []} for name in ("control_plane", "workers", "failed")
+        },
+    },
+    "etcd_hosts": {"type": "list", "elements": "str", "default": []},
     "extra_findings": {
         "type": "list",
         "elements": "dict",
@@ -53,6 +63,9 @@ class ActionModule(ActionBase):
         _validation, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
         report = build_report(
             arguments["results"],
+            control_planes=arguments["control_planes"],
+            unreachable=Unreachable(**{name: tuple(hosts) for name, hosts in arguments["unreachable"].items()}),
+            etcd_hosts=arguments["etcd_hosts"],
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
             maximum_skew=arguments["maximum_clock_skew"],

@@ -12,18 +12,24 @@ from typing import Any, Iterable, Mapping
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
     COMMON_VARIABLES,
+    CONTROL_PLANE_VARIABLES,
     Violation,
     check_common_values,
     check_distinct_node_addresses,
+    check_free_vip,
     check_groups,
     check_room_for_nodes,
     check_spelling,
     check_values,
     check_version_is_text,
 )
+
+# The group on which the playbooks run.
+_EVERY_HOST = "k8s_cluster"
 
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -94,18 +100,51 @@ class ActionModule(ActionBase):
         }
         groups = {key: list(variables["groups"].get(name, [])) for key, name in names.items()}
         hosts = sorted(set(groups["control_plane"]) | set(groups["workers"]))
-        given = {host: variables["hostvars"][host].get("cluster_node_ip") for host in hosts}
-        addresses = {host: str(address) for host, address in given.items() if address}
-        given_to = variables["hostvars"]
-        common = {host: {name: given_to[host].get(name, "(default)") for name in COMMON_VARIABLES} for host in hosts}
-        configuration = self._given(["control_plane_cluster_configuration"], variables)
+        addresses = {host: str(self._value_of(host, "cluster_node_ip", "", variables)) for host in hosts}
+        addresses = {host: address for host, address in addresses.items() if address}
+        wanted = self._given(
+            ["control_plane_cluster_configuration", "cluster_load_balancer", "cluster_vip", "prereqs_hosts_enabled"],
+            variables,
+        )
+        hosts_enabled = boolean(wanted.get("prereqs_hosts_enabled", True), strict=False)
         return [
-            *check_groups(groups["control_plane"], groups["workers"], names),
+            *check_groups(
+                groups["control_plane"],
+                groups["workers"],
+                names,
+                members=variables["groups"].get(_EVERY_HOST, []),
+                one_address=wanted.get("cluster_load_balancer") == "none" and hosts_enabled,
+            ),
             *check_distinct_node_addresses(addresses),
-            *check_common_values(common),
+            *check_free_vip(str(wanted.get("cluster_vip", "")), addresses),
+            *check_common_values(self._values_of(hosts, COMMON_VARIABLES, variables), COMMON_VARIABLES),
+            *check_common_values(
+                self._values_of(groups["control_plane"], CONTROL_PLANE_VARIABLES, variables),
+                CONTROL_PLANE_VARIABLES,
+                "hosts of {control_plane}, in its group_vars".format(**names),
+            ),
             *check_room_for_nodes(
                 self._templar.template(variables["cluster_pod_cidr"]),
-                configuration.get("control_plane_cluster_configuration", {}),
+                wanted.get("control_plane_cluster_configuration", {}),
                 len(hosts),
             ),
         ]
+
+    def _values_of(
+        self, hosts: Iterable[str], names: Iterable[str], variables: Mapping[str, Any]
+    ) -> dict[str, dict[str, Any]]:
+        """What the inventory says of variables, by host."""
+        return {
+            host: {name: self._value_of(host, name, "(default)", variables, "(an expression)") for name in names}
+            for host in hosts
+        }
+
+    def _value_of(self, host: str, name: str, default: str, variables: Mapping[str, Any], unknown: str = "") -> Any:
+        """What the inventory says of a variable of a host.
+
+        :arg unknown: stands for an expression over what the inventory does not say, such as the default of a role.
+        """
+        try:
+            return variables["hostvars"][host].get(name, default)
+        except AnsibleUndefinedVariable:
+            return unknown

@@ -88,15 +88,16 @@ def remove_empty_parents(path: str, directories: Sequence[str]) -> None:
 
 
 def reader_is_outdated(runner: Runner, unit: str, files: Iterable[WantedFile]) -> bool:
-    """Whether a running unit has been started before one of the files was written.
+    """Whether a running unit has been started, or last reloaded, before one of the files was written.
 
-    That is what a run which was killed between writing and restarting leaves behind.
+    That is what a run which was killed between writing and restarting leaves behind. A reload is a change of state,
+    too; it is no entry into the active one.
     """
-    argv = ["systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "--property=ActiveState", unit]
+    argv = ["systemctl", "show", "--property=StateChangeTimestampMonotonic", "--property=ActiveState", unit]
     properties = dict(line.partition("=")[::2] for line in runner.run(argv).stdout.splitlines())
     if properties.get("ActiveState") != "active":
         return False
-    age = time.monotonic() - int(properties["ActiveEnterTimestampMonotonic"]) / 1_000_000
+    age = time.monotonic() - int(properties["StateChangeTimestampMonotonic"]) / 1_000_000
     times = [Path(item.path).stat().st_mtime for item in files if Path(item.path).exists()]
     return max(times, default=0.0) > time.time() - age
 

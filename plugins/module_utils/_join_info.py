@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member, read_etcd
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import parse_kubeconfig
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 
@@ -24,16 +26,27 @@ _CONFIG = "configmap/kubeadm-config"
 # Certificates of the control plane, encrypted with the certificate key; kubeadm deletes them after two hours.
 _CERTIFICATES = "secret/kubeadm-certs"
 _DEFAULT_PORT = "6443"
+# In YAML that kubeadm itself wrote; the other possibility is "local".
+_EXTERNAL_ETCD = re.compile(r"^etcd:\n  external:", re.MULTILINE)
 
 #: The CA for a kubeconfig that carries none.
 CA_FILE = "/etc/kubernetes/pki/ca.crt"
 
 #: What a prediction knows of a cluster that has yet to be made.
-NO_CLUSTER: dict[str, Any] = {"endpoint": "", "ca_cert_hashes": [], "certificates_uploaded": False, "nodes": []}
+NO_CLUSTER: dict[str, Any] = {
+    "endpoint": "",
+    "ca_cert_hashes": [],
+    "certificates_uploaded": False,
+    "nodes": [],
+    "etcd_members": [],
+}
 
 
-def read_join_info(runner: Runner, kubeconfig: str) -> dict[str, Any]:
-    """Endpoint, hashes of the CA and nodes of the cluster that a kubeconfig points to."""
+def read_join_info(runner: Runner, kubeconfig: str, etcd_socket: str = "") -> dict[str, Any]:
+    """Endpoint, hashes of the CA and nodes of the cluster that a kubeconfig points to.
+
+    :arg etcd_socket: the container runtime in which this host's etcd is asked for its members; nothing asks for none.
+    """
     text = read_text(kubeconfig)
     if text is None:
         raise GroundplaneError(
@@ -49,13 +62,30 @@ def read_join_info(runner: Runner, kubeconfig: str) -> dict[str, Any]:
             expected="a cluster that kubeadm has made",
             remedy="complete the initialisation, or upload it with `kubeadm init phase upload-config kubeadm`",
         )
-    configured = block_value(cluster_configuration(found[_CONFIG]), "controlPlaneEndpoint")
+    configuration = cluster_configuration(found[_CONFIG])
+    configured = block_value(configuration, "controlPlaneEndpoint")
+    members = _read_members(runner, configuration, etcd_socket) if etcd_socket else ()
     return {
         "endpoint": _with_port(configured) if configured else urlsplit(access.server).netloc,
         "ca_cert_hashes": list(ca_cert_hashes(access.ca_pem or read_text(CA_FILE) or "")),
         "certificates_uploaded": _CERTIFICATES in found,
         "nodes": [{**node._asdict(), "addresses": list(node.addresses)} for node in read_nodes(runner, kubeconfig)],
+        "etcd_members": [member.as_dict() for member in members],
     }
+
+
+def _read_members(runner: Runner, configuration: str, cri_socket: str) -> tuple[Member, ...]:
+    """Members of the etcd that kubeadm runs; none when it runs none."""
+    if _EXTERNAL_ETCD.search(configuration):
+        return ()
+    view = read_etcd(runner, cri_socket)
+    if view is None:
+        raise GroundplaneError(
+            "the etcd of this host cannot be asked for its members",
+            expected="a running container of etcd, because the cluster keeps its data on its control plane nodes",
+            remedy=f"run this on a control plane node; look there at `crictl --runtime-endpoint {cri_socket} ps -a`",
+        )
+    return view.members
 
 
 def _with_port(endpoint: str) -> str:

@@ -104,6 +104,10 @@ class Plan:
         """Whether any object has to change."""
         return self.unknown or any(change.action != UNCHANGED for change in self.changes)
 
+    def existing(self) -> list[KubeObject]:
+        """The objects of a deletion that exist."""
+        return [change.target for change in self.changes if change.action == DELETED]
+
     def diff(self) -> list[dict[str, str]]:
         """Entries of the module's diff."""
         return [change.diff() for change in self.changes if change.action != UNCHANGED]
@@ -306,8 +310,7 @@ def delete_plan(kubectl: Kubectl, plan: Plan, timeout: int) -> None:
 
     :arg timeout: seconds to wait until the objects are gone, 0 for not waiting.
     """
-    targets = [change.target for change in plan.changes if change.action == DELETED]
-    kubectl.delete(foundations_first(targets)[::-1], timeout)
+    kubectl.delete(foundations_first(plan.existing())[::-1], timeout)
 
 
 def wait_for_rollout(

@@ -1,7 +1,7 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links, addresses and routes of a host, and the one decision which of its addresses is the node's."""
+"""Links, addresses, routes and neighbours of a host, and the one decision which of its addresses is the node's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Iterable, NamedTuple, Sequence, Union
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
+IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 IPNetwork = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 # Devices that the pod network, kube-proxy or the container runtime make for themselves, by the beginning of the name.
@@ -41,9 +42,14 @@ class Address(NamedTuple):
     short_lived: bool = False
 
     @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    def ip(self) -> IPAddress:
         """The address as a number that can be compared with networks."""
         return ipaddress.ip_address(self.address)
+
+    @property
+    def network(self) -> IPNetwork:
+        """The network that the address opens up."""
+        return ipaddress.ip_network((self.address, self.prefix_length), strict=False)
 
 
 class Link(NamedTuple):
@@ -77,12 +83,29 @@ class Source(NamedTuple):
     device: str
 
 
+class Neighbour(NamedTuple):
+    """The machine that has an address, by its MAC; confirmed when it has just answered."""
+
+    mac: str
+    confirmed: bool
+
+
 class NodeAddress(NamedTuple):
     """The decision: the node's address, the interface that carries it and that interface's MTU."""
 
     address: str
     interface: str
     mtu: int
+
+
+class _Clues(NamedTuple):
+    """What there is to decide by, in the order of precedence."""
+
+    node_ip: str
+    node_cidr: str
+    peer_source: Source | None
+    routes: Sequence[Route]
+    ip_version: int
 
 
 class NodeAddressError(GroundplaneError):
@@ -136,6 +159,16 @@ def parse_route_source(text: str) -> Source | None:
     return None
 
 
+def parse_neighbour(text: str) -> Neighbour | None:
+    """Neighbour from `ip -json neigh show to ADDRESS`, None when no machine is known to have the address."""
+    found = [
+        Neighbour(item["lladdr"].lower(), "REACHABLE" in item.get("state", ()))
+        for item in _items(text)
+        if item.get("lladdr")
+    ]
+    return max(found, key=lambda neighbour: neighbour.confirmed, default=None)
+
+
 def _items(text: str) -> list[dict[str, Any]]:
     """Objects of a JSON answer of ip, which prints nothing at all or empty objects where it has nothing to say."""
     items = json.loads(text) if text.strip() else []
@@ -159,24 +192,74 @@ def decide_node_address(
     peer_source: Source | None = None,
     routes: Sequence[Route] = (),
     ip_version: int = 4,
+    vip: str = "",
 ) -> NodeAddress:
     """The node's address: as given, else inside node_cidr, else as seen by the peer, else by the default route.
 
     :arg peer_source: source address of the route towards the API endpoint or the first master.
     :arg routes: routes of the host, of which the default ones are looked at.
     :arg ip_version: 4 or 6, the cluster's first family.
+    :arg vip: virtual address of the API; it moves between hosts, so it is no node's, whoever has it now.
     """
-    if node_ip:
-        return _given_address(links, node_ip)
-    if node_cidr:
-        return _address_inside(links, node_cidr)
-    usable = _usable(links, ip_version)
-    if peer_source:
+    clues = _Clues(node_ip, node_cidr, peer_source, routes, ip_version)
+    if not vip:
+        return _decide(links, clues)
+    virtual = ipaddress.ip_address(vip)
+    if _same(node_ip, virtual):
+        raise _virtual_address_error(f"{vip} is given both as this node's address and as the virtual address")
+    own = [
+        link._replace(addresses=tuple(address for address in link.addresses if address.ip != virtual)) for link in links
+    ]
+    try:
+        return _decide(own, _without(clues, virtual, links, own))
+    except NodeAddressError as error:
+        try:
+            only = _decide(links, clues)
+        except NodeAddressError:
+            raise error from None
+        raise _virtual_address_error(
+            f"{only.address} ({only.interface}) is the only address of the host that can be its node's"
+        ) from error
+
+
+def _virtual_address_error(found: str) -> NodeAddressError:
+    return NodeAddressError("vip-is-node-address", found, "a virtual address that is no machine's own")
+
+
+def _same(address: str, virtual: IPAddress) -> bool:
+    return bool(address) and ipaddress.ip_address(address) == virtual
+
+
+def _without(clues: _Clues, virtual: IPAddress, links: Sequence[Link], own: Sequence[Link]) -> _Clues:
+    """The clues that lead to the virtual address made to lead to the host's own address beside it."""
+    routes = [route._replace(source="") if _same(route.source, virtual) else route for route in clues.routes]
+    source = clues.peer_source
+    if source and _same(source.address, virtual):
+        source = _source_beside(virtual, links, _usable(own, clues.ip_version))
+    return clues._replace(routes=routes, peer_source=source)
+
+
+def _source_beside(virtual: IPAddress, links: Sequence[Link], usable: Sequence[NodeAddress]) -> Source | None:
+    """What else the host has on the interface of the virtual address, preferably in the same network."""
+    holders = [link for link in links if any(address.ip == virtual for address in link.addresses)]
+    same_network = {address.address for link in holders for address in link.addresses if virtual in address.network}
+    beside = [node for node in usable if node.interface in {link.name for link in holders}]
+    nearest = min(beside, key=lambda node: node.address not in same_network, default=None)
+    return Source(nearest.address, nearest.interface) if nearest else None
+
+
+def _decide(links: Sequence[Link], clues: _Clues) -> NodeAddress:
+    if clues.node_ip:
+        return _given_address(links, clues.node_ip)
+    if clues.node_cidr:
+        return _address_inside(links, clues.node_cidr)
+    usable = _usable(links, clues.ip_version)
+    if clues.peer_source:
         # The route to an address of the host itself leads over lo: only the address tells which interface it is.
         for node in usable:
-            if ipaddress.ip_address(node.address) == ipaddress.ip_address(peer_source.address):
+            if ipaddress.ip_address(node.address) == ipaddress.ip_address(clues.peer_source.address):
                 return node
-    return _address_of_default_route(usable, routes)
+    return _address_of_default_route(usable, clues.routes)
 
 
 def _given_address(links: Sequence[Link], node_ip: str) -> NodeAddress:

@@ -6,35 +6,23 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Iterator, Mapping, NamedTuple
+from typing import Iterator, Mapping
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     ERROR,
     WARNING,
+    Comparison,
+    CrossCheck,
     Description,
+    HostFacts,
     Observation,
 )
-
-HostFacts = Mapping[str, Mapping[str, Any]]
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_vip import VIP_CROSS_CHECKS
 
 # Kubernetes' leases and logs begin to suffer at some seconds; kubeadm dates certificates back by five minutes.
 _NOTICEABLE_SKEW = 2.0
 # Firmware without a number of its own says 00000000-... or ffffffff-...
 _PLACEHOLDER_UUID = re.compile(r"(0|-)+|(f|-)+")
-
-
-class Comparison(NamedTuple):
-    """What was seen on some hosts together."""
-
-    hosts: tuple[str, ...]
-    observation: Observation
-
-
-class CrossCheck(NamedTuple):
-    """One entry of the registry of checks that compare hosts."""
-
-    description: Description
-    compare: Callable[[HostFacts, float], Iterator[Comparison]]
 
 
 def compare_hostnames(facts: HostFacts, maximum_skew: float) -> Iterator[Comparison]:
@@ -100,16 +88,6 @@ def compare_mtus(facts: HostFacts, maximum_skew: float) -> Iterator[Comparison]:
         yield Comparison(tuple(mtus), Observation(f"MTU {listed}", "the same MTU on the node interface of every host"))
 
 
-def compare_clusters(facts: HostFacts, maximum_skew: float) -> Iterator[Comparison]:
-    """Hosts that already belong to clusters belong to the same one."""
-    authorities = {host: values["cluster"]["ca_hash"] for host, values in facts.items() if values["cluster"]["ca_hash"]}
-    if len(set(authorities.values())) > 1:
-        listed = ", ".join(f"{host} {facts[host]['cluster']['server']}" for host in authorities)
-        yield Comparison(
-            tuple(authorities), Observation(f"nodes of clusters with different CAs: {listed}", "nodes of one cluster")
-        )
-
-
 def _duplicates(values: Mapping[str, list[str]], found: str, expected: str) -> Iterator[Comparison]:
     """One comparison for every set of hosts that have values in common."""
     owners: dict[str, tuple[str, ...]] = {}
@@ -172,6 +150,7 @@ CROSS_CHECKS = (
         ),
         compare_node_addresses,
     ),
+    *VIP_CROSS_CHECKS,
     CrossCheck(
         Description(
             id="clock-skew",
@@ -192,15 +171,5 @@ CROSS_CHECKS = (
             remedy="Set the same MTU everywhere, or give the pod network the smallest one.",
         ),
         compare_mtus,
-    ),
-    CrossCheck(
-        Description(
-            id="other-cluster",
-            severity=WARNING,
-            purpose="Hosts that are nodes already trust the same CA.",
-            remedy="Take hosts of another cluster out of the inventory. After a control plane was set up anew this is "
-            "expected: its former workers join again.",
-        ),
-        compare_clusters,
     ),
 )

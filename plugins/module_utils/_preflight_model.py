@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple
+
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
 
 if TYPE_CHECKING:
     from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
@@ -15,6 +18,14 @@ ERROR = "error"
 WARNING = "warning"
 CONTROL_PLANE = "control_plane"
 WORKER = "worker"
+# What stands behind the endpoint: keepalived and haproxy on the control plane nodes, or a machine of the operator's.
+KEEPALIVED = "keepalived"
+EXTERNAL = "external"
+NO_LOAD_BALANCER = "none"
+HAPROXY = "haproxy"
+
+#: Facts of preflight_info by host.
+HostFacts = Mapping[str, Mapping[str, Any]]
 
 
 class Thresholds(NamedTuple):
@@ -36,7 +47,11 @@ DEFAULT_THRESHOLDS = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the host is to become."""
+    """What the host is to become.
+
+    :arg endpoint_in_hosts: the roles write the endpoint's name into /etc/hosts.
+    :arg control_plane_addresses: where the control plane hosts are reached, also those outside of this run.
+    """
 
     role: str = CONTROL_PLANE
     kubernetes_version: str = "1.36"
@@ -46,6 +61,13 @@ class Wanted:
     node_cidr: str = ""
     peer_address: str = ""
     api_port: int = 6443
+    load_balancer: str = NO_LOAD_BALANCER
+    vip: str = ""
+    endpoint: str = ""
+    endpoint_address: str = ""
+    endpoint_port: int = 6443
+    endpoint_in_hosts: bool = True
+    control_plane_addresses: tuple[str, ...] = ()
     cri_socket: str = "unix:///run/containerd/containerd.sock"
     swap_allowed: bool = False
     cgroup_v1_allowed: bool = False
@@ -64,8 +86,32 @@ class Wanted:
         return 6 if ":" in self.pod_cidr.partition(",")[0] else 4
 
     @property
+    def virtual_address(self) -> IPAddress | None:
+        """The virtual address of the API as far as one is given that can be read."""
+        try:
+            return ipaddress.ip_address(self.vip)
+        except ValueError:
+            return None
+
+    @property
+    def may_hold_vip(self) -> bool:
+        """Whether the host is to take part in holding the virtual address."""
+        return self.role == CONTROL_PLANE and self.load_balancer == KEEPALIVED and self.virtual_address is not None
+
+    @property
+    def shares_api_port(self) -> bool:
+        """Whether haproxy takes the virtual address out of the API server's port."""
+        return self.may_hold_vip and self.endpoint_port == self.api_port
+
+    @property
+    def endpoint_by_dns(self) -> bool:
+        """Whether nobody but the operator makes the endpoint's name known to the host."""
+        unknown_to_us = self.load_balancer == EXTERNAL and not self.endpoint_address
+        return bool(self.endpoint) and (unknown_to_us or not self.endpoint_in_hosts)
+
+    @property
     def ports(self) -> dict[int, str]:
-        """TCP ports that have to be free, each with the program of Kubernetes that takes it."""
+        """TCP ports that have to be free, each with the program that takes it; haproxy shares the API server's."""
         ports = {10250: "kubelet"}
         if self.role == CONTROL_PLANE:
             ports.update(
@@ -77,6 +123,8 @@ class Wanted:
                     10259: "kube-scheduler",
                 }
             )
+        if self.may_hold_vip:
+            ports.setdefault(self.endpoint_port, HAPROXY)
         return ports
 
 
@@ -145,6 +193,20 @@ class Check(NamedTuple):
     def findings(self, snapshot: Snapshot, wanted: Wanted) -> list[Finding]:
         """Everything this check finds on a host."""
         return [self.description.finding(observation) for observation in self.observe(snapshot, wanted)]
+
+
+class Comparison(NamedTuple):
+    """What was seen on some hosts together."""
+
+    hosts: tuple[str, ...]
+    observation: Observation
+
+
+class CrossCheck(NamedTuple):
+    """One entry of the registry of checks that compare hosts."""
+
+    description: Description
+    compare: Callable[[HostFacts, float], Iterator[Comparison]]
 
 
 def thresholds_for(role: str, given: Mapping[str, int | None]) -> Thresholds:

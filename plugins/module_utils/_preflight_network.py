@@ -19,13 +19,14 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     CONTROL_PLANE,
     ERROR,
+    HAPROXY,
     WARNING,
     Check,
     Description,
     Observation,
     Wanted,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Listener, Snapshot
 
 # Two routes of this length together are how VPNs replace the default route.
 _HALF_OF_EVERYTHING = 1
@@ -72,6 +73,7 @@ def _decide(snapshot: Snapshot, wanted: Wanted) -> NodeAddress | None:
         peer_source=snapshot.network.peer_source,
         routes=snapshot.network.routes,
         ip_version=wanted.ip_version,
+        vip="" if wanted.virtual_address is None else wanted.vip,
     )
 
 
@@ -125,6 +127,11 @@ def check_node_address_unusable(snapshot: Snapshot, wanted: Wanted) -> Iterator[
     return _address_problem(snapshot, wanted, "node-address-unusable")
 
 
+def check_vip_is_node_address(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """The virtual address would have to be the node's."""
+    return _address_problem(snapshot, wanted, "vip-is-node-address")
+
+
 def check_cidr_form(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """Every range and address that was given can be read as one."""
     for variable, text in (("cluster_pod_cidr", wanted.pod_cidr), ("cluster_service_cidr", wanted.service_cidr)):
@@ -134,6 +141,8 @@ def check_cidr_form(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]
         yield Observation(f'cluster_node_cidr is "{wanted.node_cidr}"', "one network such as 192.0.2.0/24")
     if _malformed_address(wanted.node_ip):
         yield Observation(f'cluster_node_ip is "{wanted.node_ip}"', "an address such as 192.0.2.11")
+    if _malformed_address(wanted.vip):
+        yield Observation(f'cluster_vip is "{wanted.vip}"', "an address such as 192.0.2.100, without a prefix")
 
 
 def check_cidr_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
@@ -231,21 +240,32 @@ def check_port_in_use(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observatio
 
     The latter is what a second run and a run after an interruption find; whose program it is, kubeadm_node decides.
     """
+    foreign: dict[tuple[int, str], list[str]] = {}
     for listener in snapshot.listeners:
-        program = wanted.ports[listener.port]
-        if listener.program != program:
-            yield Observation(
-                f"{listener.program or 'an unknown program'} listens on port {listener.port}",
-                f"{listener.port} free for {program}",
-            )
+        if not _belongs_there(listener, wanted):
+            foreign.setdefault((listener.port, listener.program), []).append(listener.address)
+    for (port, program), addresses in foreign.items():
+        yield Observation(
+            f"{program or 'an unknown program'} listens on port {port} of {', '.join(addresses)}",
+            f"{port} free for {wanted.ports[port]}",
+        )
+
+
+def _belongs_there(listener: Listener, wanted: Wanted) -> bool:
+    """Whether a listener is Kubernetes' own; haproxy is, where it takes nothing but the virtual address."""
+    if listener.program == HAPROXY:
+        at_vip = wanted.may_hold_vip and ipaddress.ip_address(listener.address) == wanted.virtual_address
+        return at_vip and listener.port == wanted.endpoint_port
+    return listener.program == wanted.ports[listener.port]
 
 
 def check_firewall_active(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """A distribution's firewall closes the ports between nodes by default."""
     if snapshot.firewalls:
         ports = ", ".join(str(port) for port in sorted(wanted.ports))
-        nodes = "TCP {0} and the pod network's own ports (flannel: UDP 8472) open between the nodes"
-        yield Observation(f"{', '.join(snapshot.firewalls)} active", nodes.format(ports))
+        vrrp = ", VRRP (IP protocol 112)" if wanted.may_hold_vip else ""
+        nodes = "TCP {0}{1} and the pod network's own ports (flannel: UDP 8472) open between the nodes"
+        yield Observation(f"{', '.join(snapshot.firewalls)} active", nodes.format(ports, vrrp))
 
 
 def check_resolv_conf(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
@@ -330,11 +350,22 @@ NETWORK_CHECKS = (
     ),
     Check(
         Description(
+            id="vip-is-node-address",
+            severity=ERROR,
+            purpose="The virtual address of the API is no host's own address: it moves between the control plane "
+            "nodes, and what listens at a node's address must stay there.",
+            remedy="Set cluster_vip to a free address in the network of the control plane nodes.",
+            variables=("cluster_vip", *_ADDRESS_VARIABLES),
+        ),
+        check_vip_is_node_address,
+    ),
+    Check(
+        Description(
             id="cidr-form",
             severity=ERROR,
             purpose="Ranges and addresses that were given can be read, and ranges have no host bits set.",
             remedy="Correct the variable.",
-            variables=(*_RANGE_VARIABLES, *_ADDRESS_VARIABLES),
+            variables=(*_RANGE_VARIABLES, *_ADDRESS_VARIABLES, "cluster_vip"),
         ),
         check_cidr_form,
     ),
@@ -388,9 +419,10 @@ NETWORK_CHECKS = (
             severity=ERROR,
             purpose="The ports of the host's role are free or held by the program of Kubernetes that belongs there. "
             f"Control plane: {', '.join(str(port) for port in sorted(Wanted(role=CONTROL_PLANE).ports))} "
-            "(6443 being cluster_api_port); worker: 10250.",
+            "(6443 being cluster_api_port), and cluster_endpoint_port where there is a cluster_vip; worker: 10250. "
+            "haproxy belongs there as far as it listens at cluster_vip only.",
             remedy="Stop the program or give it another port (ss -ltnp shows its process).",
-            variables=("cluster_api_port",),
+            variables=("cluster_api_port", "cluster_endpoint_port", "cluster_vip"),
         ),
         check_port_in_use,
     ),

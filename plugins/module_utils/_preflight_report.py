@@ -9,16 +9,23 @@ import textwrap
 from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_across_hosts import (
-    CROSS_CHECKS,
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_across_hosts import CROSS_CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_control_plane import (
+    CONTROL_PLANE_CHECKS,
+    Situation,
+    Unreachable,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
+    ERROR,
+    WARNING,
+    Finding,
     HostFacts,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import CHECKS
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import ERROR, WARNING, Finding
 
 WAIVED = "waived"
 
-KNOWN_IDS = frozenset(entry.description.id for entry in (*CHECKS, *CROSS_CHECKS))
+KNOWN_IDS = frozenset(entry.description.id for entry in (*CHECKS, *CROSS_CHECKS, *CONTROL_PLANE_CHECKS))
 
 _ORDER = (ERROR, WARNING, WAIVED)
 _TITLES = ("severity", "check", "hosts", "found", "expected", "what to do")
@@ -84,39 +91,56 @@ class Report:
         checks = dict.fromkeys(row.finding.id for row in errors)
         return (
             f"The preflight found {_count(len(errors), 'error')} on {_count(len(hosts), 'host')} "
-            f"({shorten_hosts(hosts)}): {', '.join(checks)}. Nothing was changed. The table above says what to do; "
-            "an id in prereqs_preflight_ignore waives a check."
+            f"({shorten_hosts(hosts)}): {', '.join(checks)}. Nothing was changed. To do: what the table above "
+            "says; an id in prereqs_preflight_ignore waives a check."
         )
 
 
 def build_report(
     results: Mapping[str, Mapping[str, Any]],
     *,
+    control_planes: Mapping[str, Mapping[str, Any]] | None = None,
+    unreachable: Unreachable | None = None,
+    etcd_hosts: Sequence[str] = (),
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     maximum_skew: float,
 ) -> Report:
     """Put the findings of all hosts, of their comparison and of other sources together.
 
-    :arg results: findings and facts by host, as preflight_info returns them.
+    :arg results: findings and facts by host, as preflight_info returns them; it may be empty.
+    :arg control_planes: results of control_plane_info by host.
+    :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived.
     """
+    facts = {host: result["facts"] for host, result in results.items()}
+    situation = Situation(facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts))
     rows = _merge(
         [
+            *_judge(situation),
             *((_finding(entry), (host,)) for host, result in results.items() for entry in result["findings"]),
-            *_compare({host: result["facts"] for host, result in results.items()}, maximum_skew),
+            *_compare(facts, maximum_skew),
             *((_finding(entry), tuple(entry["hosts"])) for entry in extra),
         ]
     )
     found = list(dict.fromkeys(row.finding.id for row in rows))
     rows = [replace(row, waived=row.finding.id in ignore) for row in rows]
     rows.sort(key=lambda row: (_ORDER.index(row.status), found.index(row.finding.id)))
-    return Report(tuple(results), tuple(rows), tuple(_remarks(ignore, found)))
+    hosts = dict.fromkeys((*results, *situation.control_planes, *situation.unreachable.hosts))
+    return Report(tuple(hosts), tuple(rows), tuple(_remarks(ignore, found)))
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:
     return Finding(**{name: entry[name] for name in ("id", "severity", "found", "expected", "remedy")})
+
+
+def _judge(situation: Situation) -> list[tuple[Finding, tuple[str, ...]]]:
+    return [
+        (check.description.finding(comparison.observation), comparison.hosts)
+        for check in CONTROL_PLANE_CHECKS
+        for comparison in check.judge(situation)
+    ]
 
 
 def _compare(facts: HostFacts, maximum_skew: float) -> list[tuple[Finding, tuple[str, ...]]]:

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import ipaddress
 import os
 import re
 import socket
-from base64 import b64decode
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Mapping, NamedTuple
+from typing import Iterable, Iterator, Mapping, NamedTuple
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -22,15 +22,20 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_suppor
     KernelSupport,
     read_kernel_support,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import parse_kubeconfig
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    IPAddress,
     Link,
     Route,
     Source,
     parse_links,
+    parse_neighbour,
     parse_route_source,
     parse_routes,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import EXTERNAL, Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import OURS, Answer, ask
 
 # Written by kubeadm_node before it starts `kubeadm init`, so that an interrupted run is known as one of ours.
 INIT_RECORD = "var/lib/groundplane/kubeadm-init.json"
@@ -52,7 +57,11 @@ _CREDENTIALS = (
 _PROXY_ASSIGNMENT = re.compile(
     r"""^\s*(?:export\s+)?(https?_proxy|no_proxy)=["']?(.*?)["']?\s*$""", re.MULTILINE | re.I
 )
+_ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
+# A machine on the same network answers in milliseconds, a load balancer perhaps over a router.
+_NEIGHBOUR_SECONDS = 1.0
+_ENDPOINT_SECONDS = 3.0
 _ADJTIMEX_UNSYNCHRONISED = 5
 
 
@@ -68,6 +77,7 @@ class Listener(NamedTuple):
 
     port: int
     program: str
+    address: str
 
 
 class Network(NamedTuple):
@@ -76,6 +86,22 @@ class Network(NamedTuple):
     links: tuple[Link, ...] = ()
     routes: tuple[Route, ...] = ()
     peer_source: Source | None = None
+
+
+class VipHolder(NamedTuple):
+    """Who has the virtual address of the API, as this host sees it.
+
+    :arg mac: MAC address of the interface that has it, empty when nobody answers.
+    :arg local: the host itself has it.
+    :arg keepalived: keepalived runs here or is configured with the address.
+    :arg ours: it is a control plane node of the cluster, by its certificate or by its own address.
+    """
+
+    address: str
+    mac: str = ""
+    local: bool = False
+    keepalived: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +119,10 @@ class ClusterFiles:
     :arg record: kubeadm_node has begun to initialise a cluster here.
     :arg credentials: files in /etc/kubernetes with which a component speaks to the API.
     :arg server: the API that kubelet.conf or admin.conf names.
-    :arg ca_hash: SHA-256 of the CA certificate in the same file.
+    :arg ca_hash: hash of the CA in the same file, in the form of caCertHashes.
     :arg prepared: images or state of Kubernetes already take up disk space.
+    :arg authority: PEM of the cluster's CA.
+    :arg api_server: arguments of the API server in its static pod, None without one.
     """
 
     record: bool = False
@@ -106,6 +134,8 @@ class ClusterFiles:
     server: str = ""
     ca_hash: str = ""
     prepared: bool = False
+    authority: str = ""
+    api_server: Mapping[str, str] | None = None
 
     @property
     def known(self) -> bool:
@@ -166,6 +196,9 @@ class Snapshot:
     kubelet_version: str
     cri_socket_exists: bool
     repository: Repository = Repository()
+    vip_holder: VipHolder | None = None
+    endpoint: Answer | None = None
+    endpoint_resolvable: bool = True
 
 
 def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> Snapshot:
@@ -174,6 +207,8 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
     :arg root: where the host's files begin; a recorded tree in tests.
     """
     uname = os.uname()
+    cluster = _read_cluster_files(root)
+    network = _read_network(runner, wanted)
     return Snapshot(
         user_id=os.geteuid(),
         hostname=uname.nodename,
@@ -198,11 +233,14 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         firewalls=_read_firewalls(runner, root),
         selinux_enforcing=_text(root / "sys/fs/selinux/enforce").strip() == "1",
         proxies=parse_proxies(_text(root / "etc/environment")),
-        cluster=_read_cluster_files(root),
+        cluster=cluster,
         runtime_version=_read_version(runner, "containerd"),
         kubelet_version=_read_version(runner, "kubelet"),
         cri_socket_exists=(root / socket_path(wanted.cri_socket).lstrip("/")).exists(),
-        network=_read_network(runner, wanted),
+        network=network,
+        vip_holder=_read_vip_holder(runner, root, wanted, network.links, cluster.authority),
+        endpoint=_read_endpoint(wanted, cluster.authority),
+        endpoint_resolvable=not wanted.endpoint_by_dns or bool(resolve(wanted.endpoint)),
     )
 
 
@@ -246,21 +284,24 @@ def parse_fstab_swaps(text: str) -> list[str]:
     ]
 
 
-def parse_listening_inodes(text: str) -> list[tuple[int, str]]:
-    """Port and socket inode of every listener in /proc/net/tcp or tcp6."""
+def parse_listening_sockets(text: str) -> dict[str, tuple[str, int]]:
+    """Address and port of every listener in /proc/net/tcp or tcp6, by the inode of its socket."""
     rows = (line.split() for line in text.splitlines()[1:])
-    return [(int(row[1].rpartition(":")[2], 16), row[9]) for row in rows if row[3] == _TCP_LISTEN]
+    return {row[9]: _parse_socket_address(row[1]) for row in rows if row[3] == _TCP_LISTEN}
 
 
-def parse_kubeconfig(text: str) -> tuple[str, str]:
-    """Server and SHA-256 of the CA certificate of a kubeconfig, empty where it has none.
+def _parse_socket_address(text: str) -> tuple[str, int]:
+    """Address and port as the kernel writes them: words of 32 bits in the machine's byte order, in hexadecimal."""
+    digits, _colon, port = text.partition(":")
+    words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
+    ip = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip), int(port, 16)
 
-    kubeadm writes these two fields on lines of their own; targets have no YAML parser to rely on.
-    """
-    server = re.search(r"^\s+server:\s*(\S+)", text, re.MULTILINE)
-    authority = re.search(r"^\s+certificate-authority-data:\s*(\S+)", text, re.MULTILINE)
-    digest = "sha256:" + hashlib.sha256(b64decode(authority.group(1))).hexdigest() if authority else ""
-    return (server.group(1) if server else ""), digest
+
+def parse_arguments(manifest: str) -> dict[str, str]:
+    """Arguments of the program in a static pod's manifest, which kubeadm writes on lines of their own."""
+    return {name: value or "true" for name, value in _ARGUMENT.findall(manifest)}
 
 
 def parse_version(text: str) -> str:
@@ -360,9 +401,16 @@ def _enabled(root: Path, service: str) -> bool:
 def _read_listeners(root: Path, ports: Iterable[int]) -> tuple[Listener, ...]:
     """Listeners on the given ports, each with its program."""
     tables = (_text(root / "proc/net" / name) for name in ("tcp", "tcp6"))
-    inodes = {inode: port for table in tables for port, inode in parse_listening_inodes(table) if port in set(ports)}
-    programs = _programs_of_sockets(root, set(inodes)) if inodes else {}
-    return tuple(sorted({Listener(port, programs.get(inode, "")) for inode, port in inodes.items()}))
+    sockets = {
+        inode: (address, port)
+        for table in tables
+        for inode, (address, port) in parse_listening_sockets(table).items()
+        if port in set(ports)
+    }
+    programs = _programs_of_sockets(root, set(sockets)) if sockets else {}
+    return tuple(
+        sorted({Listener(port, programs.get(inode, ""), address) for inode, (address, port) in sockets.items()})
+    )
 
 
 def _programs_of_sockets(root: Path, inodes: set[str]) -> dict[str, str]:
@@ -415,8 +463,9 @@ def _read_cluster_files(root: Path) -> ClusterFiles:
     """What kubeadm, kubelet, etcd and a pod network have left."""
     kubernetes = root / "etc/kubernetes"
     credentials = tuple(name for name in _CREDENTIALS if (kubernetes / name).exists())
-    server, ca_hash = parse_kubeconfig(_text(kubernetes / "kubelet.conf") or _text(kubernetes / "admin.conf"))
+    server, ca_hash = _read_membership(kubernetes)
     etcd_data = (root / "var/lib/etcd/member").is_dir()
+    api_server = _text(kubernetes / "manifests/kube-apiserver.yaml")
     return ClusterFiles(
         record=(root / INIT_RECORD).exists(),
         credentials=credentials,
@@ -431,7 +480,25 @@ def _read_cluster_files(root: Path) -> ClusterFiles:
         prepared=etcd_data
         or bool(credentials)
         or bool(_names(root / "var/lib/containerd/io.containerd.content.v1.content/blobs")),
+        authority=_text(kubernetes / "pki/ca.crt"),
+        api_server=parse_arguments(api_server) if api_server else None,
     )
+
+
+def _read_membership(kubernetes: Path) -> tuple[str, str]:
+    """API and CA of the cluster in the kubeconfig of the kubelet, or of the administrator while there is no kubelet.
+
+    Empty as far as they cannot be read: repairing the files is not the business of a host's preflight.
+    """
+    text = _text(kubernetes / "kubelet.conf") or _text(kubernetes / "admin.conf")
+    try:
+        kubeconfig = parse_kubeconfig(text, "the kubeconfig")
+    except GroundplaneError:
+        return "", ""
+    try:
+        return kubeconfig.server, ca_cert_hash(kubeconfig.ca_pem)
+    except GroundplaneError:
+        return kubeconfig.server, ""
 
 
 def _read_version(runner: Runner, program: str) -> str:
@@ -465,3 +532,56 @@ def _read_peer_source(runner: Runner, wanted: Wanted) -> Source | None:
         return None
     answer = runner.run(["ip", "-json", "route", "get", destination], check=False)
     return parse_route_source(answer.stdout) if answer.rc == 0 else None
+
+
+def _read_vip_holder(
+    runner: Runner, root: Path, wanted: Wanted, links: Iterable[Link], authority: str
+) -> VipHolder | None:
+    """Who has the virtual address; only a host that may come to hold it asks."""
+    virtual = wanted.virtual_address
+    if virtual is None or not wanted.may_hold_vip:
+        return None
+    holder = VipHolder(str(virtual), keepalived=_keepalived_is_here(root, wanted.vip))
+    for link in links:
+        if any(address.ip == virtual for address in link.addresses):
+            return holder._replace(mac=link.mac, local=True)
+    answer = ask(holder.address, wanted.endpoint_port, seconds=_NEIGHBOUR_SECONDS, authority=authority)
+    mac = _read_mac(runner, virtual, answer)
+    ours = bool(mac) and (answer.outcome == OURS or mac in _read_control_plane_macs(runner, wanted))
+    return holder._replace(mac=mac, ours=ours)
+
+
+def _keepalived_is_here(root: Path, vip: str) -> bool:
+    """Whether keepalived runs, or would hold the address: one that was killed leaves the address on the interface."""
+    folder = root / "etc/keepalived"
+    words = (word.partition("/")[0] for name in _names(folder) for word in _text(folder / name).split())
+    processes = (root / "proc" / name for name in _names(root / "proc") if name.isdigit())
+    return vip in words or any(_program(process) == "keepalived" for process in processes)
+
+
+def _read_mac(runner: Runner, ip: IPAddress, answer: Answer) -> str:
+    """MAC of the machine that answers at an address, empty when none does.
+
+    The attempt to connect has made the kernel ask for it. An entry that is neither confirmed nor backed by an answer
+    may be of a machine that has long given the address up.
+    """
+    reply = runner.run(["ip", "-json", f"-{ip.version}", "neigh", "show", "to", str(ip)], check=False)
+    neighbour = parse_neighbour(reply.stdout) if reply.rc == 0 else None
+    return neighbour.mac if neighbour and (neighbour.confirmed or answer.present) else ""
+
+
+def _read_control_plane_macs(runner: Runner, wanted: Wanted) -> Iterator[str]:
+    """MACs of the control plane hosts on this network, also of those that this run leaves out."""
+    for host in wanted.control_plane_addresses:
+        address = resolve(host)
+        if address:
+            answer = ask(address, wanted.api_port, seconds=_NEIGHBOUR_SECONDS)
+            yield _read_mac(runner, ipaddress.ip_address(address.partition("%")[0]), answer)
+
+
+def _read_endpoint(wanted: Wanted, authority: str) -> Answer | None:
+    """What the operator's load balancer says."""
+    destination = wanted.endpoint_address or wanted.endpoint
+    if wanted.load_balancer != EXTERNAL or not destination:
+        return None
+    return ask(destination, wanted.endpoint_port, seconds=_ENDPOINT_SECONDS, authority=authority, name=wanted.endpoint)

@@ -60,9 +60,9 @@ options:
     default: Managed by groundplane.kubeadm
   reader:
     description:
-      - Unit of systemd that reads the files when it starts.
-      - The result is changed also when the unit has been started before a file was written, so that the restart which a
-        killed run still owed is made up for.
+      - Unit of systemd that reads the files when it starts or is reloaded.
+      - The result is changed also when the unit has last done so before a file was written, so that the restart or
+        reload which a killed run still owed is made up for.
     type: str
 author:
   - groundplane.kubeadm contributors (@groundplane)

@@ -22,6 +22,17 @@ options:
       - Kubeconfig of an administrator on the node, with exactly one cluster in it.
     type: path
     default: /etc/kubernetes/admin.conf
+  etcd:
+    description:
+      - Read the members of etcd as well, as control plane nodes need it that join. It fails when kubeadm runs etcd in
+        the cluster and the member on this node cannot be asked.
+    type: bool
+    default: false
+  cri_socket:
+    description:
+      - Socket of the container runtime in which etcd runs, for O(etcd).
+    type: str
+    default: unix:///run/containerd/containerd.sock
 extends_documentation_fragment:
   - groundplane.kubeadm._attributes
   - groundplane.kubeadm._attributes.info_module
@@ -33,6 +44,11 @@ seealso:
 EXAMPLES = r"""
 - name: Read what joining hosts need
   groundplane.kubeadm.join_info:
+  register: join_info
+
+- name: Read what a joining control plane node needs
+  groundplane.kubeadm.join_info:
+    etcd: true
   register: join_info
 """
 
@@ -87,6 +103,41 @@ nodes:
       addresses: [192.0.2.11, master-1]
       control_plane: true
       kubelet_version: v1.36.3
+etcd_members:
+  description:
+    - The members of etcd, ordered by name; empty unless O(etcd), and when the cluster uses an etcd that kubeadm does
+      not run.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Its id, in hexadecimal digits.
+      type: str
+    name:
+      description: Its name, which is that of its node; empty while it has never been started.
+      type: str
+    peer_urls:
+      description: Where the other members reach it.
+      type: list
+      elements: str
+    client_urls:
+      description: Where API servers reach it.
+      type: list
+      elements: str
+    learner:
+      description: Whether it has no vote yet.
+      type: bool
+    healthy:
+      description: Whether it answers now.
+      type: bool
+  sample:
+    - id: 8e9e05c52164694d
+      name: master-1
+      peer_urls: ["https://192.0.2.11:2380"]
+      client_urls: ["https://192.0.2.11:2379"]
+      learner: false
+      healthy: true
 """
 
 from pathlib import Path
@@ -103,13 +154,18 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     """Read the cluster."""
     if module.check_mode and not Path(module.params["kubeconfig"]).exists():
         return {"changed": False, **NO_CLUSTER}
-    return {"changed": False, **read_join_info(ModuleRunner(module), module.params["kubeconfig"])}
+    etcd_socket = module.params["cri_socket"] if module.params["etcd"] else ""
+    return {"changed": False, **read_join_info(ModuleRunner(module), module.params["kubeconfig"], etcd_socket)}
 
 
 def main() -> None:
     """Entry point for Ansible."""
     module = AnsibleModule(
-        argument_spec={"kubeconfig": {"type": "path", "default": ADMIN_KUBECONFIG}},
+        argument_spec={
+            "kubeconfig": {"type": "path", "default": ADMIN_KUBECONFIG},
+            "etcd": {"type": "bool", "default": False},
+            "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
+        },
         supports_check_mode=True,
     )
     run_module(module, body)

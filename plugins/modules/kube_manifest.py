@@ -64,6 +64,12 @@ options:
     description: Take over fields that another field manager owns. Otherwise such a conflict is an error.
     type: bool
     default: true
+  create:
+    description:
+      - Create objects that do not exist. When false they are left out, so that a manifest may name just the fields to
+        set in objects of others.
+    type: bool
+    default: true
   wait:
     description:
       - Wait until every Deployment, DaemonSet and StatefulSet of the manifest is rolled out, also when nothing changed.
@@ -97,6 +103,21 @@ EXAMPLES = r"""
 - name: Apply a kustomization that lies on the host
   groundplane.kubeadm.kube_manifest:
     path: /etc/kubernetes/addons/metallb
+
+- name: Restart the pods of a DaemonSet when a value changes
+  groundplane.kubeadm.kube_manifest:
+    create: false
+    definitions:
+      - apiVersion: apps/v1
+        kind: DaemonSet
+        metadata:
+          name: kube-proxy
+          namespace: kube-system
+        spec:
+          template:
+            metadata:
+              annotations:
+                example.com/endpoint: 192.0.2.10
 
 - name: Keep a namespace
   groundplane.kubeadm.kube_manifest:
@@ -187,10 +208,14 @@ def decide(module: AnsibleModule, kubectl: Kubectl) -> Plan:
     targets: list[KubeObject] = []
     try:
         targets = read_manifest(source, kubectl, url_fetcher(FETCH_TIMEOUT), module.tmpdir)
+        if present and not options["create"]:
+            targets = plan_absent(kubectl, targets).existing()
         return plan_present(kubectl, targets) if present else plan_absent(kubectl, targets)
     except NotThereYetError as error:
         if not module.check_mode:
             raise
+        if present and not options["create"]:
+            return Plan()
         module.warn(f"{error.found}. The prediction is that of a new cluster, in which none of the objects exists.")
         return plan_without_cluster(targets, present=present)
 
@@ -220,6 +245,7 @@ def main() -> None:
             "kustomization": {"type": "dict"},
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "force_conflicts": {"type": "bool", "default": True},
+            "create": {"type": "bool", "default": True},
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 300},
         },

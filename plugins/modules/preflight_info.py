@@ -63,6 +63,47 @@ options:
     description: Port of the API server.
     type: int
     default: 6443
+  load_balancer:
+    description:
+      - What stands behind the endpoint of the API.
+      - With V(keepalived) the control plane nodes hold O(vip), and a control plane host finds out by a connection
+        whether another machine has that address.
+      - With V(external) a load balancer of the operator's is at O(endpoint_address), and every host tries to connect to
+        it.
+    type: str
+    choices: [keepalived, external, none]
+    default: none
+  vip:
+    description:
+      - Virtual address of the API, which moves between the control plane nodes.
+      - It is never taken for the address of a node, whichever host has it at the moment.
+    type: str
+    default: ""
+  endpoint:
+    description:
+      - Name of the endpoint.
+      - Looked up when O(endpoint_in_hosts) is V(false), or when O(load_balancer) is V(external) and
+        O(endpoint_address) is empty.
+    type: str
+    default: ""
+  endpoint_address:
+    description: Address of the operator's load balancer; O(endpoint) is used when it is empty.
+    type: str
+    default: ""
+  endpoint_port:
+    description: Port of the endpoint; O(api_port) unless given.
+    type: int
+  endpoint_in_hosts:
+    description: Whether the roles write O(endpoint) into /etc/hosts.
+    type: bool
+    default: true
+  control_plane_addresses:
+    description:
+      - Addresses or names of all control plane hosts, those outside of the play among them.
+      - Used to recognise one of them as the machine that has O(vip).
+    type: list
+    elements: str
+    default: []
   cri_socket:
     description: Socket of the container runtime.
     type: str
@@ -128,6 +169,9 @@ EXAMPLES = r"""
     kubernetes_version: "1.36"
     pod_cidr: 10.244.0.0/16
     service_cidr: 10.96.0.0/12
+    load_balancer: keepalived
+    vip: 192.0.2.100
+    endpoint: api.kubernetes.internal
     peer_address: 192.0.2.11
     repository_url: https://pkgs.k8s.io/core:/stable:/v1.36/deb/
   register: preflight
@@ -179,9 +223,31 @@ facts:
       type: list
       elements: str
     addresses:
-      description: Global addresses of the host, those of the pod network left out.
+      description: Global addresses of the host, those of the pod network and O(vip) left out.
       type: list
       elements: str
+    vip_holder:
+      description: Who has O(vip), as a control plane host sees it; null where nobody asked.
+      type: dict
+      contains:
+        address:
+          description: The virtual address.
+          type: str
+          sample: 192.0.2.100
+        mac:
+          description: MAC address of the interface that has it, empty when nobody answers.
+          type: str
+        local:
+          description: Whether the host itself has it.
+          type: bool
+        keepalived:
+          description: Whether keepalived runs on the host or is configured there with the address.
+          type: bool
+        ours:
+          description:
+            - Whether another host has it that proved to be a control plane node, by a certificate of the cluster's CA
+              or because it is one of O(control_plane_addresses).
+          type: bool
     node:
       description: The decision which address is the node's; null when none can be.
       type: dict
@@ -234,7 +300,9 @@ facts:
           description: Address of the API according to the kubeconfig on the host, empty without one.
           type: str
         ca_hash:
-          description: SHA-256 of the CA certificate in the same file, empty without one.
+          description:
+            - Hash of the CA in the same file, as in C(caCertHashes); empty when it cannot be read.
+            - To be compared with RV(groundplane.kubeadm.control_plane_info#module:ca_cert_hashes).
           type: str
     epoch:
       description: Clock of the host when the module began and when it ended, in seconds since 1970.
@@ -286,6 +354,13 @@ def argument_spec() -> dict[str, Any]:
         "node_cidr": {"type": "str", "default": ""},
         "peer_address": {"type": "str", "default": ""},
         "api_port": {"type": "int", "default": 6443},
+        "load_balancer": {"type": "str", "choices": ["keepalived", "external", "none"], "default": "none"},
+        "vip": {"type": "str", "default": ""},
+        "endpoint": {"type": "str", "default": ""},
+        "endpoint_address": {"type": "str", "default": ""},
+        "endpoint_port": {"type": "int"},
+        "endpoint_in_hosts": {"type": "bool", "default": True},
+        "control_plane_addresses": {"type": "list", "elements": "str", "default": []},
         "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
         "swap_allowed": {"type": "bool", "default": False},
         "cgroup_v1_allowed": {"type": "bool", "default": False},
@@ -318,6 +393,13 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         node_cidr=params["node_cidr"],
         peer_address=params["peer_address"],
         api_port=params["api_port"],
+        load_balancer=params["load_balancer"],
+        vip=params["vip"],
+        endpoint=params["endpoint"],
+        endpoint_address=params["endpoint_address"],
+        endpoint_port=params["endpoint_port"] or params["api_port"],
+        endpoint_in_hosts=params["endpoint_in_hosts"],
+        control_plane_addresses=tuple(params["control_plane_addresses"]),
         cri_socket=params["cri_socket"],
         swap_allowed=params["swap_allowed"],
         cgroup_v1_allowed=params["cgroup_v1_allowed"],

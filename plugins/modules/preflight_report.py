@@ -14,6 +14,8 @@ description:
   - Takes what M(groundplane.kubeadm.preflight_info) returned for every host, adds what only shows when hosts are
     compared (the same hostname, MAC, product_uuid, machine-id or node address twice, clocks that disagree) and prints
     one table, errors first.
+  - Judges what the hosts have told about the control plane, and what it means that some could not be read. A host that
+    is down is left out with a warning as long as the cluster can do without it.
   - Fails when an error remains that is not waived. Warnings never fail.
   - Runs on the controller; nothing is sent to any host. Use it with C(run_once).
 author:
@@ -23,8 +25,42 @@ options:
     description:
       - The registered results of M(groundplane.kubeadm.preflight_info) by host.
       - Only C(findings) and C(facts) of each are looked at.
+      - May be empty, where only O(control_planes) have to be judged.
     type: dict
     required: true
+  control_planes:
+    description:
+      - The registered results of M(groundplane.kubeadm.control_plane_info) by host, of all control plane hosts that
+        could be read.
+    type: dict
+    default: {}
+  unreachable:
+    description: Hosts that could not be read.
+    type: dict
+    default: {}
+    suboptions:
+      control_plane:
+        description: Control plane hosts that do not answer.
+        type: list
+        elements: str
+        default: []
+      workers:
+        description: Workers that do not answer.
+        type: list
+        elements: str
+        default: []
+      failed:
+        description: Hosts that answered, and on which the check itself failed. They may be in the other lists as well.
+        type: list
+        elements: str
+        default: []
+  etcd_hosts:
+    description:
+      - Hosts that shall run a member of etcd each, also those outside of this run. An even number of them is a warning.
+      - Left empty, as where etcd is one of the operator's own, nothing is said of their number.
+    type: list
+    elements: str
+    default: []
   extra_findings:
     description: Findings from other sources that belong into the same table.
     type: list
@@ -83,6 +119,7 @@ attributes:
     support: full
     platforms: linux
 seealso:
+  - module: groundplane.kubeadm.control_plane_info
   - module: groundplane.kubeadm.preflight_info
 """
 
@@ -92,6 +129,15 @@ EXAMPLES = r"""
     results: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'preflight'))) }}"
     ignore: [firewall-active]
     json_path: preflight.json
+  run_once: true
+
+- name: Require a control plane that can be written to
+  groundplane.kubeadm.preflight_report:
+    results: {}
+    control_planes:
+      master-1: "{{ hostvars['master-1'].control_plane }}"
+    unreachable:
+      control_plane: [master-2]
   run_once: true
 """
 

@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Iterable, Iterator, Mapping, Union
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._duration import parse_duration
@@ -31,7 +32,11 @@ NODE_PREFIX_LENGTH = {4: 24, 6: 64}
 MIRROR_OPTIONS = ("url", "capabilities", "skip_verify", "override_path", "ca", "client_certificate", "client_key")
 MIRROR_CAPABILITIES = ("pull", "resolve", "push")
 
+#: What control_plane_external_etcd consists of.
+EXTERNAL_ETCD_OPTIONS = ("endpoints", "ca", "certificate", "key")
+
 _URL = re.compile(r"https?://[^/\s]+")
+_ETCD_URL = re.compile(r"https://(\[[0-9a-fA-F:.]+\]|[^/:\s\[\]]+)(:[0-9]{1,5})?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"(?P<minor>[0-9]+\.[0-9]+)(\.[0-9]+)?")
 
@@ -134,12 +139,94 @@ def check_endpoint(values: Mapping[str, Any]) -> Iterator[Violation]:
     address = str(values["cluster_endpoint_address"])
     if address and not is_address(address):
         yield Violation("cluster_endpoint_address", repr(address), "an IPv4 or IPv6 address, or nothing")
-    if not 1 <= int(values["cluster_api_port"]) <= 65535:
-        yield Violation("cluster_api_port", str(values["cluster_api_port"]), "a port from 1 to 65535")
+    yield from _check_port("cluster_api_port", values)
     for name in values["cluster_extra_sans"]:
         wildcard_free = str(name)[2:] if str(name).startswith("*.") else str(name)
         if not (is_address(wildcard_free) or is_dns_name(wildcard_free)):
             yield Violation("cluster_extra_sans", repr(name), "DNS names and addresses")
+
+
+def _check_port(name: str, values: Mapping[str, Any]) -> Iterator[Violation]:
+    if not 1 <= int(values[name]) <= 65535:
+        yield Violation(name, str(values[name]), "a port from 1 to 65535")
+
+
+def check_endpoint_port(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """A port on which somebody listens: without a load balancer that is the API server."""
+    name = "cluster_endpoint_port"
+    yield from _check_port(name, values)
+    if values["cluster_load_balancer"] == "none" and int(values[name]) != int(values["cluster_api_port"]):
+        yield Violation(
+            name,
+            f"{values[name]} with cluster_load_balancer none",
+            f"cluster_api_port ({values['cluster_api_port']}), because the API server itself is the endpoint",
+        )
+
+
+def check_vip(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """A virtual address that is no pod's and no Service's."""
+    name = "cluster_vip"
+    vip = str(values[name])
+    if not vip:
+        return
+    if not is_address(vip):
+        yield Violation(name, repr(vip), "an IPv4 or IPv6 address, or nothing")
+        return
+    for ranges in ("cluster_pod_cidr", "cluster_service_cidr"):
+        try:
+            networks = split_networks(str(values[ranges]))
+        except ValueError:
+            # check_ranges says so.
+            continue
+        for network in networks:
+            if ipaddress.ip_address(vip) in network:
+                yield Violation(name, f"{vip}, which lies in {ranges} {network}", "an address of the nodes' network")
+
+
+def check_load_balancer(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """An endpoint that leads to what the load balancer is."""
+    chosen, vip = str(values["cluster_load_balancer"]), str(values["cluster_vip"])
+    if chosen == "keepalived" and not vip:
+        yield Violation(
+            "cluster_load_balancer", "keepalived without cluster_vip", "cluster_vip, which keepalived holds"
+        )
+    if chosen != "keepalived" and vip:
+        yield Violation(
+            "cluster_vip",
+            f"{vip} with cluster_load_balancer {chosen}, where nobody holds it",
+            "keepalived, or nothing here"
+            + (" and the address of your load balancer in cluster_endpoint_address" if chosen == "external" else ""),
+        )
+    # A name that the roles do not write into /etc/hosts leads where DNS says, and an address leads to itself.
+    known_elsewhere = not values.get("prereqs_hosts_enabled", True) or is_address(str(values["cluster_endpoint"]))
+    if chosen == "external" and not values["cluster_endpoint_address"] and not known_elsewhere:
+        yield Violation(
+            "cluster_load_balancer",
+            "external without cluster_endpoint_address",
+            "the address of your load balancer there, or prereqs_hosts_enabled false and a name in cluster_endpoint "
+            "that DNS knows",
+        )
+
+
+def check_external_etcd(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Nothing, or everything that the API servers need of an etcd of the operator's own."""
+    name = "control_plane_external_etcd"
+    etcd = values[name]
+    if not etcd:
+        return
+    unknown = sorted(set(etcd) - set(EXTERNAL_ETCD_OPTIONS))
+    if unknown:
+        yield Violation(name, "the option " + ", ".join(unknown), "options of " + ", ".join(EXTERNAL_ETCD_OPTIONS))
+    endpoints = etcd.get("endpoints")
+    if not isinstance(endpoints, list) or not endpoints:
+        yield Violation(name, f"the endpoints {endpoints!r}", "a list of URLs such as https://192.0.2.31:2379")
+    else:
+        for endpoint in endpoints:
+            if not _ETCD_URL.fullmatch(str(endpoint)):
+                yield Violation(name, f"the endpoint {endpoint!r}", "a URL such as https://192.0.2.31:2379")
+    for option in ("ca", "certificate", "key"):
+        if not (etcd.get(option) and isinstance(etcd[option], str)):
+            yield Violation(name, f"{option} {etcd.get(option)!r}", "the path of a file on the controller")
 
 
 def check_names(values: Mapping[str, Any]) -> Iterator[Violation]:
@@ -178,9 +265,11 @@ def _check_mirror(subject: str, mirror: Any) -> Iterator[Violation]:
         yield Violation(subject, f"the capabilities {capabilities!r}", expected)
 
 
-def check_token_ttl(values: Mapping[str, Any]) -> Iterator[Violation]:
-    """A life of the join token that is a duration."""
-    name = "workers_token_ttl"
+def check_token_ttl(name: str, values: Mapping[str, Any]) -> Iterator[Violation]:
+    """A life of a join token that is a duration.
+
+    :arg name: the variable; workers and control plane nodes have one each.
+    """
     try:
         parse_duration(str(values[name]), name)
     except GroundplaneError as error:
@@ -202,10 +291,17 @@ VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tup
     (check_kubernetes_version, ("cluster_kubernetes_version",)),
     (check_ranges, ("cluster_pod_cidr", "cluster_service_cidr")),
     (check_node_addresses, ("cluster_node_ip", "cluster_node_cidr")),
+    (check_vip, ("cluster_vip", "cluster_pod_cidr", "cluster_service_cidr")),
+    (
+        check_load_balancer,
+        ("cluster_load_balancer", "cluster_vip", "cluster_endpoint", "cluster_endpoint_address"),
+    ),
+    (check_endpoint_port, ("cluster_endpoint_port", "cluster_load_balancer", "cluster_api_port")),
+    (check_external_etcd, ("control_plane_external_etcd",)),
     (check_endpoint, ("cluster_endpoint", "cluster_endpoint_address", "cluster_api_port", "cluster_extra_sans")),
     (check_registry_mirrors, ("containerd_registry_mirrors",)),
     (check_waivers, ("prereqs_preflight_ignore",)),
-    (check_token_ttl, ("workers_token_ttl",)),
+    *((partial(check_token_ttl, name), (name,)) for name in ("control_plane_token_ttl", "workers_token_ttl")),
     (check_names, ("cluster_name", "cluster_dns_domain", "cluster_image_repository")),
 )
 
@@ -235,45 +331,64 @@ COMMON_VARIABLES = (
     "cluster_dns_domain",
     "cluster_endpoint",
     "cluster_endpoint_address",
+    "cluster_endpoint_port",
     "cluster_kubernetes_version",
+    "cluster_load_balancer",
     "cluster_name",
     "cluster_pod_cidr",
     "cluster_service_cidr",
+    "cluster_vip",
 )
 
+#: Variables that must be the same on all control plane hosts; workers never look at them.
+CONTROL_PLANE_VARIABLES = ("control_plane_external_etcd",)
 
-def check_common_values(given: Mapping[str, Mapping[str, Any]]) -> list[Violation]:
+
+def check_common_values(
+    given: Mapping[str, Mapping[str, Any]], names: Iterable[str], scope: str = "hosts, in group_vars of k8s_cluster"
+) -> list[Violation]:
     """Violations where hosts of one cluster are given different values for what they share.
 
     :arg given: by host, what the inventory says; a variable that it does not set has the role's default.
+    :arg names: variables that have to be the same.
+    :arg scope: on which hosts, and where to set them.
     """
     violations = []
-    for name in COMMON_VARIABLES:
+    for name in names:
         values = {host: str(variables.get(name, "(default)")) for host, variables in given.items()}
         if len(set(values.values())) > 1:
             listing = ", ".join(f"{value} on {host}" for host, value in sorted(values.items()))
-            violations.append(Violation(name, listing, "one value for all hosts, in group_vars of k8s_cluster"))
+            violations.append(Violation(name, listing, f"one value for all {scope}"))
     return violations
 
 
-def check_groups(control_plane: list[str], workers: list[str], names: Mapping[str, str]) -> list[Violation]:
+def check_groups(
+    control_plane: list[str],
+    workers: list[str],
+    names: Mapping[str, str],
+    *,
+    members: Iterable[str] = (),
+    one_address: bool = False,
+) -> list[Violation]:
     """Violations in the shape of the inventory.
 
     :arg control_plane: hosts of the control plane group, in inventory order.
     :arg workers: hosts of the workers group.
     :arg names: what the operator calls the two groups, by the keys control_plane and workers.
+    :arg members: hosts of the group on which the playbooks run.
+    :arg one_address: the endpoint leads to the address of a single control plane host.
     """
+    group = "group " + names["control_plane"]
     violations = []
     if not control_plane:
-        violations.append(
-            Violation("group " + names["control_plane"], "no host", "one host that shall run the control plane")
-        )
-    if len(control_plane) > 1:
+        violations.append(Violation(group, "no host", "one host that shall run the control plane, or three"))
+    if len(control_plane) > 1 and one_address:
         violations.append(
             Violation(
-                "group " + names["control_plane"],
-                f"{len(control_plane)} hosts",
-                "one host: this release builds clusters with a single control plane node",
+                group,
+                f"{len(control_plane)} hosts with cluster_load_balancer none",
+                "a cluster_vip, which they will share, or a load balancer of your own at cluster_endpoint_address; or "
+                "prereqs_hosts_enabled false, where DNS knows cluster_endpoint by the addresses of all of them",
             )
         )
     for host in sorted(set(control_plane) & set(workers)):
@@ -282,6 +397,14 @@ def check_groups(control_plane: list[str], workers: list[str], names: Mapping[st
                 "host " + host,
                 "membership in both {control_plane} and {workers}".format(**names),
                 "membership in one of them",
+            )
+        )
+    for host in sorted(set(members) - set(control_plane) - set(workers)):
+        violations.append(
+            Violation(
+                "host " + host,
+                "membership in k8s_cluster alone",
+                "membership in {control_plane} or {workers}, which tells what it becomes".format(**names),
             )
         )
     return violations
@@ -333,6 +456,20 @@ def check_distinct_node_addresses(addresses: Mapping[str, str]) -> list[Violatio
         Violation("cluster_node_ip", "{} on {}".format(address, " and ".join(sorted(hosts))), "one address per host")
         for address, hosts in sorted(hosts_of.items())
         if len(hosts) > 1
+    ]
+
+
+def check_free_vip(vip: str, addresses: Mapping[str, str]) -> list[Violation]:
+    """Violations where the virtual address is a host's own, which keepalived would take away from it.
+
+    :arg addresses: cluster_node_ip by host; hosts without one are left out.
+    """
+    if not is_address(vip):
+        return []
+    return [
+        Violation("cluster_vip", f"{vip}, which is cluster_node_ip of {host}", "an address that no machine has")
+        for host, address in sorted(addresses.items())
+        if is_address(address) and ipaddress.ip_address(address) == ipaddress.ip_address(vip)
     ]
 
 

@@ -43,8 +43,10 @@ def chapters() -> list[tuple[str, list[Any]]]:
     registries = (
         ("The machine", "_preflight_machine", "MACHINE_CHECKS"),
         ("The host's network", "_preflight_network", "NETWORK_CHECKS"),
+        ("The endpoint of the API", "_preflight_endpoint", "ENDPOINT_CHECKS"),
         ("Kubernetes", "_preflight_kubernetes", "KUBERNETES_CHECKS"),
         ("Hosts compared with each other", "_preflight_across_hosts", "CROSS_CHECKS"),
+        ("The control plane as a whole", "_preflight_control_plane", "CONTROL_PLANE_CHECKS"),
     )
     return [
         (title, [check.description for check in getattr(import_module(_UTILS + module), name)])

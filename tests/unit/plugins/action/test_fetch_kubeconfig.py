@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import base64
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from ansible_collections.groundplane.kubeadm.plugins.action.fetch_kubeconfig import ActionModule
 
 ADMIN = """\
@@ -37,29 +34,13 @@ users:
 
 
 @pytest.fixture
-def fetch(tmp_path, monkeypatch):
+def fetch(tmp_path, monkeypatch, make_action):
     """Run the action against a host that has the given admin.conf, or none."""
     destination = tmp_path / "artifacts" / "lab.conf"
 
     def run(admin=ADMIN, *, check_mode=False, diff=False, failure=None):
-        loader = DataLoader()
-        task = SimpleNamespace(
-            args={"destination": str(destination), "cluster_name": "lab", "server": "https://192.0.2.10:6443"},
-            async_val=0,
-            check_mode=check_mode,
-            diff=diff,
-            action="fetch_kubeconfig",
-            ignore_errors=False,
-            _parent=None,
-        )
-        action = ActionModule(
-            task=task,
-            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
-            play_context=None,
-            loader=loader,
-            templar=Templar(loader, variables={}),
-            shared_loader_obj=None,
-        )
+        arguments = {"destination": str(destination), "cluster_name": "lab", "server": "https://192.0.2.10:6443"}
+        action = make_action(ActionModule, arguments, check_mode=check_mode, diff=diff)
         monkeypatch.setattr(action, "_execute_remote_stat", lambda *_args, **_kwargs: {"exists": admin is not None})
         slurped = {"content": base64.b64encode((admin or "").encode())}
         monkeypatch.setattr(action, "_execute_module", lambda **_kwargs: failure or slurped)

@@ -28,31 +28,29 @@ def test_clock_offset(before, after, epoch, seconds, uncertainty):
     assert offset["uncertainty"] == pytest.approx(uncertainty)
 
 
-def run(monkeypatch, module_result):
-    readings = iter([100.0, 101.0])
-    monkeypatch.setattr(preflight_info, "time", SimpleNamespace(time=lambda: next(readings)))
-    task = SimpleNamespace(args={}, async_val=0, check_mode=True, action="preflight_info", ignore_errors=False)
-    action = ActionModule(
-        task=task,
-        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
-        play_context=None,
-        loader=None,
-        templar=None,
-        shared_loader_obj=None,
-    )
-    monkeypatch.setattr(action, "_execute_module", lambda **options: module_result)
-    return action.run(task_vars={})
+@pytest.fixture
+def run(monkeypatch, make_action):
+    """Run the action between two readings of the clock, with a given result of the module."""
+
+    def execute(module_result):
+        readings = iter([100.0, 101.0])
+        monkeypatch.setattr(preflight_info, "time", SimpleNamespace(time=lambda: next(readings)))
+        action = make_action(ActionModule, {}, check_mode=True)
+        monkeypatch.setattr(action, "_execute_module", lambda **options: module_result)
+        return action.run(task_vars={})
+
+    return execute
 
 
-def test_adds_the_offset(monkeypatch):
+def test_adds_the_offset(run):
     facts = {"hostname": "a", "epoch": {"begin": 100.4, "end": 100.8}}
-    result = run(monkeypatch, {"changed": False, "findings": [], "facts": facts})
+    result = run({"changed": False, "findings": [], "facts": facts})
     assert result["facts"]["hostname"] == "a"
     assert result["facts"]["clock_offset"] == {"seconds": 0.1, "uncertainty": 0.3}
 
 
-def test_passes_a_failure_on(monkeypatch):
-    result = run(monkeypatch, {"failed": True, "msg": "no ip"})
+def test_passes_a_failure_on(run):
+    result = run({"failed": True, "msg": "no ip"})
     assert result["failed"]
     assert "facts" not in result
 

@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleError
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from ansible_collections.groundplane.kubeadm.plugins.action.preflight_report import ActionModule
 
 FINDING = {"id": "cpu-count", "severity": "error", "found": "1 CPU", "expected": "2", "remedy": "Add CPUs."}
@@ -40,27 +37,13 @@ class FakeDisplay:
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, make_action):
     """Run the action and return its result and what it showed."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
     def execute(*findings, check_mode=False, **arguments):
-        loader = DataLoader()
-        task = SimpleNamespace(
-            args={"results": {"a": {"findings": list(findings), "facts": FACTS}}, **arguments},
-            async_val=0,
-            check_mode=check_mode,
-            action="preflight_report",
-            ignore_errors=False,
-        )
-        action = ActionModule(
-            task=task,
-            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
-            play_context=None,
-            loader=loader,
-            templar=Templar(loader, variables={}),
-            shared_loader_obj=None,
-        )
+        arguments = {"results": {"a": {"findings": list(findings), "facts": FACTS}}, **arguments}
+        action = make_action(ActionModule, arguments, check_mode=check_mode)
         display = FakeDisplay()
         monkeypatch.setattr(action, "_display", display)
         return action.run(task_vars={}), display
@@ -129,6 +112,25 @@ def test_check_mode_writes_nothing(run, tmp_path):
     assert not path.exists()
 
 
+def test_judges_the_control_plane(run):
+    ready = {"installed": True, "init_unfinished": False, "ready": True, "ca_cert_hashes": []}
+    result, _display = run(control_planes={"m1": ready}, unreachable={"control_plane": ["m2"]})
+    assert [(row["id"], row["severity"], row["hosts"]) for row in result["findings"]] == [
+        ("host-unreachable", "warning", ["m2"])
+    ]
+    result, _display = run(results={}, unreachable={"control_plane": ["m2"], "workers": [], "failed": []})
+    assert "host-unreachable" in result["msg"]
+
+
+def test_judges_the_number_of_etcd_members(run):
+    result, _display = run(etcd_hosts=["a", "b"])
+    assert [(row["id"], row["severity"], row["hosts"]) for row in result["findings"]] == [
+        ("even-control-plane", "warning", ["a", "b"])
+    ]
+
+
 def test_options_are_validated(run):
+    with pytest.raises(AnsibleError, match="masters"):
+        run(unreachable={"masters": ["m1"]})
     with pytest.raises(AnsibleError, match="severity"):
         run(extra_findings=[{**FINDING, "severity": "bad", "hosts": []}])

@@ -14,12 +14,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils import _join_i
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import nodes_argv, objects_argv
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, Member
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._join_info import read_join_info
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 
 from tests.unit.fake_runner import FakeRunner
 
 FixtureText = Callable[[str], str]
+
+SOCKET = "unix:///run/containerd/containerd.sock"
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def kubeconfig(tmp_path: Path, fixture_text: FixtureText) -> str:
     return str(path)
 
 
-def read(kubeconfig: str, config: str, nodes: str) -> dict[str, Any]:
+def read(kubeconfig: str, config: str, nodes: str, etcd_socket: str = "") -> dict[str, Any]:
     """Join information from two calls of kubectl."""
     names = ["configmap/kubeadm-config", "secret/kubeadm-certs"]
     runner = FakeRunner(
@@ -39,7 +42,7 @@ def read(kubeconfig: str, config: str, nodes: str) -> dict[str, Any]:
             (nodes_argv(kubeconfig), Result(0, nodes, "")),
         ]
     )
-    return read_join_info(runner, kubeconfig)
+    return read_join_info(runner, kubeconfig, etcd_socket)
 
 
 def test_recorded_cluster(kubeconfig: str, fixture_text: FixtureText) -> None:
@@ -47,6 +50,7 @@ def test_recorded_cluster(kubeconfig: str, fixture_text: FixtureText) -> None:
     assert info["endpoint"] == "10.77.5.11:6443"
     assert info["ca_cert_hashes"] == [ca_cert_hash(fixture_text("kubeadm/ca.crt"))]
     assert info["certificates_uploaded"] is False
+    assert info["etcd_members"] == []
     assert [node["name"] for node in info["nodes"]] == ["kubeadm-master-1", "kubeadm-worker-1"]
     assert json.loads(json.dumps(info)) == info
 
@@ -90,3 +94,34 @@ def test_hash_of_the_ca_on_disk(
     monkeypatch.setattr(_join_info, "CA_FILE", str(tmp_path / "ca.crt"))
     info = read(kubeconfig, fixture_text("kubectl/kubeadm_config.json"), '{"kind": "List", "items": []}')
     assert info["ca_cert_hashes"] == [ca_cert_hash(fixture_text("kubeadm/ca.crt"))]
+
+
+@pytest.fixture
+def etcd(monkeypatch: pytest.MonkeyPatch) -> Callable[[EtcdView | None], None]:
+    """Lets the etcd of the host answer."""
+
+    def answer(view: EtcdView | None) -> None:
+        monkeypatch.setattr(_join_info, "read_etcd", lambda runner, cri_socket: {SOCKET: view}[cri_socket])
+
+    return answer
+
+
+def test_members_of_etcd(kubeconfig: str, fixture_text: FixtureText, etcd: Callable[[EtcdView | None], None]) -> None:
+    member = Member("1f", "master-1", ("https://192.0.2.11:2380",), ("https://192.0.2.11:2379",), False, True)
+    etcd(EtcdView((member,), True))
+    recorded = (fixture_text("kubectl/kubeadm_config.json"), fixture_text("kubectl/nodes.json"))
+    info = read(kubeconfig, *recorded, etcd_socket=SOCKET)
+    assert [Member.from_dict(values) for values in info["etcd_members"]] == [member]
+    assert json.loads(json.dumps(info)) == info
+
+
+def test_etcd_that_cannot_be_asked(
+    kubeconfig: str, fixture_text: FixtureText, etcd: Callable[[EtcdView | None], None]
+) -> None:
+    etcd(None)
+    config, nodes = fixture_text("kubectl/kubeadm_config.json"), fixture_text("kubectl/nodes.json")
+    with pytest.raises(GroundplaneError, match="cannot be asked for its members"):
+        read(kubeconfig, config, nodes, etcd_socket=SOCKET)
+    local, external = "etcd:\\n  local:\\n    dataDir: /var/lib/etcd", "etcd:\\n  external:\\n    endpoints: []"
+    assert local in config
+    assert read(kubeconfig, config.replace(local, external), nodes, etcd_socket=SOCKET)["etcd_members"] == []

@@ -9,12 +9,14 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
     Address,
     Link,
+    Neighbour,
     NodeAddress,
     NodeAddressError,
     Route,
     Source,
     decide_node_address,
     parse_links,
+    parse_neighbour,
     parse_route_source,
     parse_routes,
 )
@@ -31,6 +33,12 @@ DUAL = ETH0._replace(
         Address("2001:db8::11", 64, "global"),
     )
 )
+VIP = "192.0.2.100"
+# Here the virtual address has a whole network and stands first, as after the interface was configured anew.
+VIP_FIRST = ETH0._replace(addresses=(VIRTUAL._replace(prefix_length=24), *ETH0.addresses))
+BOTH_NETWORKS = ETH0._replace(addresses=(*ETH1.addresses, VIRTUAL, *ETH0.addresses))
+ONLY_VIP = ETH0._replace(addresses=(VIRTUAL._replace(prefix_length=24),))
+DUMMY_VIP = Link("dummy0", 1500, "", True, (VIRTUAL,))
 CNI = Link("cni0", 1450, "02:00:00:00:00:02", True, (Address("10.244.0.1", 24, "global"),))
 ON_ETH0 = NodeAddress("192.0.2.11", "eth0", 1500)
 ON_ETH1 = NodeAddress("198.51.100.11", "eth1", 9000)
@@ -83,6 +91,83 @@ ON_ETH1 = NodeAddress("198.51.100.11", "eth1", 9000)
 )
 def test_decides(links, options, expected):
     assert decide_node_address(links, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "expected"),
+    [
+        pytest.param([LO, VIP_FIRST], {"node_ip": "192.0.2.11"}, ON_ETH0, id="the given address"),
+        pytest.param([LO, VIP_FIRST], {"node_cidr": "192.0.2.0/24"}, ON_ETH0, id="inside the network"),
+        pytest.param(
+            [LO, VIP_FIRST],
+            {"peer_source": Source(VIP, "eth0"), "routes": [DEFAULT_ROUTE]},
+            ON_ETH0,
+            id="the peer would be spoken to from the virtual address",
+        ),
+        pytest.param(
+            [LO, ETH1, VIP_FIRST],
+            {"peer_source": Source(VIP, "lo"), "routes": [Route(None, ("eth1",))]},
+            ON_ETH0,
+            id="the peer is the virtual address, which is here",
+        ),
+        pytest.param(
+            [LO, BOTH_NETWORKS], {"peer_source": Source(VIP, "eth0")}, ON_ETH0, id="beside it in the same network"
+        ),
+        pytest.param(
+            [LO, DUMMY_VIP, ETH0],
+            {"peer_source": Source(VIP, "lo"), "routes": [DEFAULT_ROUTE]},
+            ON_ETH0,
+            id="nothing beside it",
+        ),
+        pytest.param(
+            [LO, VIP_FIRST], {"routes": [Route(None, ("eth0",), VIP)]}, ON_ETH0, id="by a default route with it"
+        ),
+        pytest.param([LO, VIP_FIRST], {"routes": [DEFAULT_ROUTE]}, ON_ETH0, id="by the default route's device"),
+        pytest.param([LO, ETH0], {"routes": [DEFAULT_ROUTE]}, ON_ETH0, id="another host has it"),
+    ],
+)
+def test_never_chooses_the_virtual_address(links, options, expected):
+    assert decide_node_address(links, vip=VIP, **options) == expected
+
+
+def test_knows_the_virtual_address_in_any_spelling():
+    link = ETH0._replace(addresses=(Address("fd00:2::100", 64, "global"), Address("fd00:2::12", 64, "global")))
+    node = decide_node_address([LO, link], node_cidr="fd00:2::/64", vip="FD00:2:0:0::0100")
+    assert node == NodeAddress("fd00:2::12", "eth0", 1500)
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "found"),
+    [
+        pytest.param([LO, ETH0], {"node_ip": VIP}, "192.0.2.100 is given both", id="given, not here"),
+        pytest.param([LO, VIP_FIRST], {"node_ip": VIP}, "192.0.2.100 is given both", id="given, here"),
+        pytest.param(
+            [LO, ONLY_VIP, ETH1],
+            {"node_cidr": "192.0.2.0/24"},
+            "192.0.2.100 (eth0) is the only address",
+            id="the only one inside the network",
+        ),
+        pytest.param(
+            [LO, ONLY_VIP], {"routes": [DEFAULT_ROUTE]}, "192.0.2.100 (eth0) is the only address", id="the only one"
+        ),
+    ],
+)
+def test_says_that_the_virtual_address_is_the_hosts_own(links, options, found):
+    with pytest.raises(NodeAddressError) as error:
+        decide_node_address(links, vip=VIP, **options)
+    assert error.value.check == "vip-is-node-address"
+    assert found in error.value.found
+
+
+@pytest.mark.parametrize(
+    ("options", "check"),
+    [({"node_cidr": "203.0.113.0/24"}, "node-address-missing"), ({"node_ip": "192.0.2.99"}, "node-address-absent")],
+)
+def test_does_not_blame_the_virtual_address_for_everything(options, check):
+    with pytest.raises(NodeAddressError) as error:
+        decide_node_address([LO, VIP_FIRST], vip=VIP, **options)
+    assert error.value.check == check
+    assert "192.0.2.100" not in error.value.found
 
 
 @pytest.mark.parametrize(
@@ -173,11 +258,42 @@ def test_decides_on_the_first_master_by_the_route_to_itself(fixture_text):
     assert decide_node_address(links, peer_source=source) == NodeAddress("192.0.2.2", "eth0", 1400)
 
 
+def test_decides_on_a_holder_whose_kernel_prefers_the_virtual_address(fixture_text):
+    links = parse_links(fixture_text("iproute2/vip-first-address.json"))
+    source = parse_route_source(fixture_text("iproute2/vip-first-route-get.json"))
+    assert source == Source("192.0.2.100", "pfv1")
+    assert decide_node_address(links, peer_source=source, vip=VIP) == NodeAddress("192.0.2.12", "pfv1", 1500)
+
+
+def test_decides_on_a_holder_whose_peer_is_the_virtual_address(fixture_text):
+    links = parse_links(fixture_text("iproute2/vip-address.json"))
+    source = parse_route_source(fixture_text("iproute2/vip-route-get-own.json"))
+    assert source == Source("192.0.2.100", "lo")
+    assert decide_node_address(links, peer_source=source, vip=VIP) == NodeAddress("192.0.2.12", "pfv1", 1500)
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_reads_a_neighbour(fixture_text, family):
+    assert parse_neighbour(fixture_text(f"iproute2/neigh-{family}.json")) == Neighbour("d6:a9:bc:2b:08:5a", True)
+
+
+def test_prefers_the_neighbour_that_has_answered():
+    row = '{"dst":"192.0.2.100","dev":"%s","lladdr":"02:00:00:00:00:0%d","state":["%s"]}'
+    rows = [row % ("eth0", 1, "STALE"), row % ("eth1", 2, "REACHABLE"), row % ("eth2", 3, "DELAY")]
+    assert parse_neighbour(f"[{','.join(rows)}]") == Neighbour("02:00:00:00:00:02", True)
+    assert parse_neighbour(f"[{rows[0]}]") == Neighbour("02:00:00:00:00:01", False)
+
+
+def test_nobody_answers(fixture_text):
+    assert parse_neighbour(fixture_text("iproute2/neigh-nobody.json")) is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "[{}]", "[ ]\n"])
 def test_accepts_that_there_is_nothing(text):
     assert parse_links(text) == ()
     assert parse_routes(text) == ()
     assert parse_route_source(text) is None
+    assert parse_neighbour(text) is None
 
 
 def test_reads_a_route_over_several_hops():

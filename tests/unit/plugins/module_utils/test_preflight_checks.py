@@ -33,6 +33,17 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_mod
     Wanted,
     thresholds_for,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import (
+    FOREIGN,
+    MUTE,
+    OPEN,
+    OURS,
+    REFUSED,
+    SILENT,
+    UNRESOLVABLE,
+    UNROUTABLE,
+    Answer,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     Cgroups,
     ClusterFiles,
@@ -40,11 +51,20 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     Listener,
     Network,
     Repository,
+    VipHolder,
 )
 
 from tests.unit.preflight_samples import CLEAN, DEFAULT_ROUTE, ETH0, ETH1, LO, host, network
 
 WORKER = Wanted(role="worker", thresholds=DEFAULT_THRESHOLDS["worker"])
+VIP = "192.0.2.100"
+HA = Wanted(load_balancer="keepalived", vip=VIP, endpoint="api.kubernetes.internal")
+BESIDE = replace(HA, endpoint_port=8443)
+EXTERNAL = Wanted(load_balancer="external", endpoint="api.kubernetes.internal", endpoint_address="198.51.100.200")
+EXTERNAL_WORKER = replace(WORKER, load_balancer="external", endpoint="api.kubernetes.internal")
+API_SERVER = Listener(6443, "kube-apiserver", "::")
+HAPROXY = Listener(6443, "haproxy", VIP)
+HOLDER = ETH0._replace(addresses=(*ETH0.addresses, Address(VIP, 32, "global")))
 
 
 def kernel(**states):
@@ -170,6 +190,16 @@ NETWORK = [
     pytest.param({}, Wanted(node_ip="192.0.2.99"), ["node-address-absent:error"], id="an absent node address"),
     pytest.param({}, Wanted(node_cidr="198.51.100.0/24"), ["node-address-missing:error"], id="no address inside"),
     pytest.param({}, Wanted(node_ip="127.0.0.1"), ["node-address-unusable:error"], id="a loopback node address"),
+    pytest.param({"network": network(HOLDER)}, HA, [], id="a node that holds the virtual address"),
+    pytest.param({}, replace(HA, vip="192.0.2.11"), ["vip-is-node-address:error"], id="the host's own address"),
+    pytest.param(
+        {},
+        replace(WORKER, vip="192.0.2.11", load_balancer="keepalived"),
+        ["vip-is-node-address:error"],
+        id="a worker's",
+    ),
+    pytest.param({}, replace(HA, node_ip=VIP), ["vip-is-node-address:error"], id="given as the node's"),
+    pytest.param({}, replace(HA, vip="192.0.2.100/24"), ["cidr-form:error"], id="a virtual address with a prefix"),
     pytest.param(
         {"network": network(ETH0, routes=())},
         Wanted(),
@@ -240,24 +270,67 @@ NETWORK = [
         [],
         id="a VPN as default route",
     ),
-    pytest.param({"listeners": (Listener(6443, "haproxy"),)}, Wanted(), ["port-in-use:error"], id="API port taken"),
-    pytest.param({"listeners": (Listener(10250, ""),)}, WORKER, ["port-in-use:error"], id="taken by whom nobody sees"),
+    pytest.param(
+        {"listeners": (Listener(6443, "haproxy", "0.0.0.0"), Listener(6443, "haproxy", "::"))},
+        Wanted(),
+        ["port-in-use:error"],
+        id="API port taken",
+    ),
+    pytest.param(
+        {"listeners": (Listener(10250, "", "::"),)}, WORKER, ["port-in-use:error"], id="taken by whom nobody sees"
+    ),
+    pytest.param({"listeners": (API_SERVER, HAPROXY)}, HA, [], id="haproxy at the virtual address"),
+    pytest.param(
+        {
+            "listeners": (API_SERVER, HAPROXY._replace(address="fd00:2::100")),
+            "network": network(ETH0._replace(addresses=(Address("fd00:2::11", 64, "global"),))),
+        },
+        replace(HA, vip="FD00:2:0::100", pod_cidr="fd00:1::/56", service_cidr="fd00:3::/112"),
+        [],
+        id="haproxy at a virtual address of IPv6",
+    ),
+    pytest.param({"listeners": (HAPROXY,)}, Wanted(vip=VIP), ["port-in-use:error"], id="haproxy that is not wanted"),
+    pytest.param(
+        {"listeners": (Listener(10250, "haproxy", VIP),)}, HA, ["port-in-use:error"], id="haproxy at another port"
+    ),
+    pytest.param(
+        {"listeners": (API_SERVER, HAPROXY._replace(address="0.0.0.0"))},
+        HA,
+        ["port-in-use:error"],
+        id="haproxy at all addresses",
+    ),
+    pytest.param(
+        {"listeners": (HAPROXY._replace(address="127.0.0.1"),)},
+        HA,
+        ["port-in-use:error"],
+        id="haproxy at the loopback address",
+    ),
+    pytest.param(
+        {"listeners": (Listener(6443, "nginx", VIP),)}, HA, ["port-in-use:error"], id="another proxy at the VIP"
+    ),
+    pytest.param({"listeners": (API_SERVER, Listener(8443, "haproxy", VIP))}, BESIDE, [], id="another endpoint port"),
+    pytest.param({"listeners": (HAPROXY,)}, BESIDE, ["port-in-use:error"], id="haproxy at the API server's port"),
+    pytest.param(
+        {"listeners": (Listener(8443, "nginx", "::"),)}, BESIDE, ["port-in-use:error"], id="endpoint port taken"
+    ),
     pytest.param(
         {
             "listeners": (
-                Listener(2379, "etcd"),
-                Listener(2380, "etcd"),
-                Listener(6443, "kube-apiserver"),
-                Listener(10250, "kubelet"),
-                Listener(10257, "kube-controller-manager"),
-                Listener(10259, "kube-scheduler"),
+                Listener(2379, "etcd", "127.0.0.1"),
+                Listener(2380, "etcd", "192.0.2.11"),
+                API_SERVER,
+                Listener(10250, "kubelet", "::"),
+                Listener(10257, "kube-controller-manager", "127.0.0.1"),
+                Listener(10259, "kube-scheduler", "127.0.0.1"),
             )
         },
         Wanted(),
         [],
         id="Kubernetes itself",
     ),
-    pytest.param({"listeners": (Listener(7443, "kube-apiserver"),)}, Wanted(api_port=7443), [], id="another API port"),
+    pytest.param(
+        {"listeners": (Listener(7443, "kube-apiserver", "::"),)}, Wanted(api_port=7443), [], id="another API port"
+    ),
     pytest.param({"firewalls": ("ufw",)}, WORKER, ["firewall-active:warning"], id="ufw"),
     pytest.param(
         {
@@ -304,6 +377,77 @@ NETWORK = [
         Wanted(),
         ["node-address-missing:error", "service-route:error"],
         id="exceptions for a node without address",
+    ),
+]
+
+UNSHARED = {"advertise-address": "192.0.2.11"}
+
+
+def api_server(**arguments):
+    """A running control plane node whose API server has these arguments."""
+    given = {**UNSHARED, **{name.replace("_", "-"): value for name, value in arguments.items()}}
+    credentials = ("admin.conf", "kubelet.conf")
+    return {"cluster": ClusterFiles(credentials=credentials, api_server=given), "listeners": (API_SERVER,)}
+
+
+def says(outcome, **changes):
+    return {"endpoint": Answer(outcome, "what the system says"), **changes}
+
+
+ENDPOINT = [
+    pytest.param({}, HA, [], id="a virtual address in the node's network"),
+    pytest.param({}, replace(HA, vip="203.0.113.100"), ["vip-outside-network:error"], id="in another network"),
+    pytest.param({}, replace(HA, vip="fd00:2::100"), ["vip-outside-network:error"], id="of another family"),
+    pytest.param(
+        {"network": network(ETH0, ETH1)},
+        replace(HA, vip="198.51.100.100"),
+        ["vip-outside-network:error"],
+        id="in the network of another interface",
+    ),
+    pytest.param(
+        {"network": network(ETH0, ETH1)},
+        replace(HA, vip="198.51.100.100", node_cidr="198.51.100.0/24"),
+        [],
+        id="in the node's network by choice",
+    ),
+    pytest.param(
+        {}, replace(WORKER, load_balancer="keepalived", vip="203.0.113.100"), [], id="a worker in another network"
+    ),
+    pytest.param(
+        {}, replace(HA, vip="203.0.113.100", node_ip="192.0.2.99"), ["node-address-absent:error"], id="no node address"
+    ),
+    pytest.param(api_server(), HA, ["api-port-not-shared:error"], id="a port that is not shared"),
+    pytest.param(api_server(permit_port_sharing="false"), HA, ["api-port-not-shared:error"], id="expressly"),
+    pytest.param(api_server(permit_port_sharing="true"), HA, [], id="a shared port"),
+    pytest.param(api_server(bind_address="192.0.2.11"), HA, [], id="an API server at one address"),
+    pytest.param(api_server(bind_address="0.0.0.0"), HA, ["api-port-not-shared:error"], id="at all of IPv4"),
+    pytest.param(api_server(), BESIDE, [], id="ports that differ"),
+    pytest.param(api_server(), Wanted(), [], id="no haproxy"),
+    pytest.param(api_server(), EXTERNAL, [], id="no haproxy here"),
+    pytest.param({}, HA, [], id="no API server yet"),
+    pytest.param(says(OPEN), EXTERNAL, [], id="a load balancer that accepts"),
+    pytest.param(says(OURS), EXTERNAL_WORKER, [], id="a load balancer that leads to the cluster"),
+    pytest.param(says(REFUSED), EXTERNAL, ["endpoint-unreachable:warning"], id="no backend yet"),
+    pytest.param(says(SILENT), EXTERNAL_WORKER, ["endpoint-unreachable:warning"], id="no answer yet"),
+    pytest.param(says(REFUSED, **api_server()), EXTERNAL, ["endpoint-unreachable:error"], id="a load balancer that is"),
+    pytest.param(says(SILENT, **api_server()), EXTERNAL, ["endpoint-unreachable:error"], id="behind a firewall"),
+    pytest.param(says(MUTE, **api_server()), EXTERNAL, ["endpoint-unreachable:error"], id="without backends"),
+    pytest.param(
+        says(REFUSED, cluster=ClusterFiles(record=True, credentials=("admin.conf",), api_server=UNSHARED)),
+        EXTERNAL,
+        ["endpoint-unreachable:warning"],
+        id="an interrupted init",
+    ),
+    pytest.param(says(UNROUTABLE), EXTERNAL, ["endpoint-unreachable:error"], id="no route"),
+    pytest.param(says(UNRESOLVABLE), EXTERNAL, ["endpoint-unreachable:error"], id="a name as address"),
+    pytest.param(says(FOREIGN, **api_server()), EXTERNAL, ["endpoint-elsewhere:error"], id="another cluster"),
+    pytest.param(says(FOREIGN), EXTERNAL_WORKER, ["endpoint-elsewhere:warning"], id="a worker of another cluster"),
+    pytest.param({"endpoint_resolvable": False}, Wanted(), ["endpoint-unresolvable:error"], id="a name nobody knows"),
+    pytest.param(
+        says(UNRESOLVABLE, endpoint_resolvable=False),
+        EXTERNAL_WORKER,
+        ["endpoint-unresolvable:error"],
+        id="a load balancer by a name nobody knows",
     ),
 ]
 
@@ -396,7 +540,7 @@ KUBERNETES = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "wanted", "expected"), [*MACHINE, *NETWORK, *KUBERNETES])
+@pytest.mark.parametrize(("changes", "wanted", "expected"), [*MACHINE, *NETWORK, *ENDPOINT, *KUBERNETES])
 def test_finds(changes, wanted, expected):
     findings = run_checks(host(**changes), wanted)
     assert [f"{finding.id}:{finding.severity}" for finding in findings] == expected
@@ -407,7 +551,7 @@ def test_finds(changes, wanted, expected):
 
 
 def test_every_check_finds_something_in_these_tables():
-    tested = {entry.split(":")[0] for row in (*MACHINE, *NETWORK, *KUBERNETES) for entry in row.values[2]}
+    tested = {entry.split(":")[0] for row in (*MACHINE, *NETWORK, *ENDPOINT, *KUBERNETES) for entry in row.values[2]}
     assert tested == {check.description.id for check in CHECKS}
 
 
@@ -427,9 +571,36 @@ def test_a_running_control_plane_node_with_flannel(fixture_text):
 
 
 def test_says_which_port_whose_and_for_whom():
-    (finding,) = run_checks(host(listeners=(Listener(6443, "k3s-server"),)), Wanted())
-    assert finding.found == "k3s-server listens on port 6443"
+    listeners = (Listener(6443, "k3s-server", "0.0.0.0"), Listener(6443, "k3s-server", "::"))
+    (finding,) = run_checks(host(listeners=listeners), Wanted())
+    assert finding.found == "k3s-server listens on port 6443 of 0.0.0.0, ::"
     assert finding.expected == "6443 free for kube-apiserver"
+
+
+def test_says_for_whom_the_endpoint_port_is():
+    (finding,) = run_checks(host(listeners=(Listener(8443, "", "::"),)), BESIDE)
+    assert finding.expected == "8443 free for haproxy"
+
+
+def test_names_the_network_in_which_the_virtual_address_has_to_be():
+    (finding,) = run_checks(host(), replace(HA, vip="203.0.113.100"))
+    assert finding.found == ("cluster_vip 203.0.113.100 lies outside of 192.0.2.0/24, the network of 192.0.2.11 (eth0)")
+    assert finding.expected == "an address of 192.0.2.0/24"
+
+
+def test_says_what_the_load_balancer_did():
+    (finding,) = run_checks(host(endpoint=Answer(REFUSED, "Connection refused")), EXTERNAL)
+    assert finding.found == "198.51.100.200, port 6443: Connection refused"
+    (finding,) = run_checks(host(endpoint=Answer(UNROUTABLE, "Network is unreachable")), EXTERNAL_WORKER)
+    assert finding.found == "api.kubernetes.internal, port 6443: Network is unreachable"
+
+
+def test_a_firewall_has_to_let_vrrp_through():
+    (finding,) = run_checks(host(firewalls=("ufw",)), BESIDE)
+    assert "8443" in finding.expected
+    assert "VRRP" in finding.expected
+    (finding,) = run_checks(host(firewalls=("ufw",)), Wanted())
+    assert "VRRP" not in finding.expected
 
 
 def test_tells_what_the_repository_has():
@@ -463,6 +634,21 @@ def test_facts_of_a_fresh_host():
     assert facts["addresses"] == ["192.0.2.11", "172.17.0.1", "192.0.2.100", "198.51.100.11"]
     assert facts["os"] == {"family": "Debian", "distribution": "Debian", "release": "trixie", "version": "13"}
     assert facts["cluster"] == {"known": False, "server": "", "ca_hash": ""}
+
+
+def test_facts_of_the_holder_of_the_virtual_address():
+    holder = VipHolder(VIP, ETH0.mac, local=True, keepalived=True)
+    facts = facts_of(host(network=network(HOLDER), vip_holder=holder), HA)
+    assert facts["node"]["address"] == "192.0.2.11"
+    assert facts["addresses"] == ["192.0.2.11"]
+    assert facts["vip_holder"] == {
+        "address": VIP,
+        "mac": ETH0.mac,
+        "local": True,
+        "keepalived": True,
+        "ours": False,
+    }
+    assert facts_of(host(), HA)["vip_holder"] is None
 
 
 def test_facts_without_a_node_address():

@@ -10,6 +10,10 @@ import re
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_across_hosts import CROSS_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_control_plane import (
+    CONTROL_PLANE_CHECKS,
+    Unreachable,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import (
     KNOWN_IDS,
     build_report,
@@ -209,8 +213,36 @@ def test_many_hosts_are_shortened():
     assert shorten_hosts(list("abcdefg")) == "a, b, c, d, e and 2 more"
 
 
-def test_known_ids_are_those_of_both_registries():
-    descriptions = [check.description for check in (*CHECKS, *CROSS_CHECKS)]
+def test_the_control_plane_is_judged_with_the_hosts():
+    control_plane = {"installed": True, "init_unfinished": False, "ready": True, "ca_cert_hashes": ["sha256:1"]}
+    hosts = results(member("https://other:6443", "sha256:2"), findings=[finding()])
+    made = report(hosts, control_planes={"m": control_plane}, unreachable=Unreachable(workers=("w",), failed=("f",)))
+    assert [(row.status, row.finding.id, row.hosts) for row in made.rows] == [
+        ("error", "host-unreachable", ("f",)),
+        ("error", "other-cluster", ("a",)),
+        ("error", "cpu-count", ("a",)),
+        ("warning", "host-unreachable", ("w",)),
+    ]
+    assert "3 errors on 2 hosts (a, f)" in made.failure
+    assert text(made, 120).startswith("Preflight of 4 hosts")
+
+
+def test_a_control_plane_without_any_other_result():
+    silent = {
+        "installed": True,
+        "init_unfinished": False,
+        "ready": False,
+        "message": "refused",
+        "ca_cert_hashes": [],
+        "etcd": {"external": True, "leader": False, "members": []},
+    }
+    made = report({}, control_planes={"m": silent})
+    assert "1 error on 1 host (m): control-plane-silent. Nothing was changed. To do: " in made.failure
+    assert report({}).failure == ""
+
+
+def test_known_ids_are_those_of_all_registries():
+    descriptions = [check.description for check in (*CHECKS, *CROSS_CHECKS, *CONTROL_PLANE_CHECKS)]
     assert len(descriptions) == len(KNOWN_IDS)
     for description in descriptions:
         assert description.purpose.endswith(".")

@@ -6,24 +6,33 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import shutil
 import socket
-from base64 import b64encode
+import sys
+from dataclasses import replace
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils import _preflight_snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import Source
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import (
+    OPEN,
+    OURS,
+    REFUSED,
+    SILENT,
+    Answer,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     ClusterFiles,
     Listener,
+    VipHolder,
     clock_synchronised,
+    parse_arguments,
     parse_fstab_swaps,
-    parse_kubeconfig,
-    parse_listening_inodes,
+    parse_listening_sockets,
     parse_memory_mib,
     parse_swaps,
     parse_version,
@@ -36,13 +45,21 @@ from tests.unit.conftest import FIXTURES
 from tests.unit.fake_runner import FakeRunner
 
 DECIDED = Wanted(node_cidr="10.77.0.0/16")
-KUBECONFIG = """\
+VIP = "192.0.2.100"
+WITH_VIP = Wanted(node_cidr="10.77.0.0/16", load_balancer="keepalived", vip=VIP)
+HOLDER_MAC = "d6:a9:bc:2b:08:5a"
+NEIGHBOURS = ["ip", "-json", "-4", "neigh", "show", "to"]
+MANIFEST = """\
 apiVersion: v1
-clusters:
-- cluster:
-    certificate-authority-data: {authority}
-    server: https://api.lab.internal:6443
-  name: default-cluster
+kind: Pod
+spec:
+  containers:
+  - command:
+    - kube-apiserver
+    - --advertise-address=10.77.7.11
+    - --permit-port-sharing{sharing}
+    - "--oidc-claim=groups=all"
+    image: registry.k8s.io/kube-apiserver:v1.36.2
 """
 
 
@@ -99,6 +116,7 @@ def test_reads_a_fresh_node(recorded, ip):
     assert not snapshot.systemd_running
     assert [interface.name for interface in snapshot.network.links] == ["lo", "eth0"]
     assert len(snapshot.disks) == 1
+    assert (snapshot.vip_holder, snapshot.endpoint, snapshot.endpoint_resolvable) == (None, None, True)
 
 
 def test_unified_control_groups(recorded, ip):
@@ -164,20 +182,34 @@ def test_listeners_and_their_programs(recorded, ip):
         link(recorded, f"proc/77/fd/{number}", destination)
     write(recorded, "proc/77/fd/3")
     write(recorded, "proc/78/cmdline", "bash")
-    assert read_snapshot(ip(), DECIDED, root=recorded).listeners == (Listener(2379, ""), Listener(10250, "kubelet"))
+    assert read_snapshot(ip(), DECIDED, root=recorded).listeners == (
+        Listener(2379, "", "0.0.0.0"),
+        Listener(10250, "kubelet", "0.0.0.0"),
+    )
 
 
 def test_listeners_of_a_control_plane_node(fixture_text):
     tables = (fixture_text(f"proc/control-plane-{family}") for family in ("tcp", "tcp6"))
-    assert set(Wanted().ports) <= {port for table in tables for port, _inode in parse_listening_inodes(table)}
+    sockets = {socket for table in tables for socket in parse_listening_sockets(table).values()}
+    assert set(Wanted().ports) <= {port for _address, port in sockets}
+    assert {("::", 6443), ("127.0.0.1", 2379), ("10.77.0.11", 2379)} <= sockets
+
+
+@pytest.mark.skipif(sys.byteorder == "big", reason="recorded on a little-endian machine")
+def test_a_port_that_two_programs_share(fixture_text):
+    assert parse_listening_sockets(fixture_text("proc/shared-port-tcp")) == {"406679": ("192.0.2.100", 6443)}
+    assert parse_listening_sockets(fixture_text("proc/shared-port-tcp6")) == {
+        "406678": ("::", 6443),
+        "406680": ("fd00:2::100", 6443),
+        "406681": ("192.0.2.12", 7443),
+    }
 
 
 @pytest.mark.parametrize(("answer", "expected"), [("active\n", ("ufw", "firewalld")), ("inactive\n", ("ufw",))])
 def test_firewalls(recorded, ip, answer, expected):
     write(recorded, "etc/ufw/ufw.conf", "# /etc/ufw/ufw.conf\nENABLED=yes\nLOGLEVEL=low\n")
     write(recorded, "usr/lib/systemd/system/firewalld.service", "[Unit]\n")
-    runner = ip()
-    runner._expected.insert(0, (["systemctl", "is-active", "firewalld.service"], Result(0, answer, "")))
+    runner = ip((["systemctl", "is-active", "firewalld.service"], Result(0, answer, "")))
     assert read_snapshot(runner, DECIDED, root=recorded).firewalls == expected
 
 
@@ -197,9 +229,9 @@ def test_proxies_of_every_session(recorded, ip, text, expected):
     assert read_snapshot(ip(), DECIDED, root=recorded).proxies == expected
 
 
-def test_a_node_of_a_cluster(recorded, ip):
-    authority = b"DER of a certificate"
-    write(recorded, "etc/kubernetes/kubelet.conf", KUBECONFIG.format(authority=b64encode(authority).decode()))
+def test_a_node_of_a_cluster(recorded, ip, fixture_text):
+    write(recorded, "etc/kubernetes/kubelet.conf", fixture_text("kubeadm/worker_kubelet.conf"))
+    write(recorded, "etc/kubernetes/pki/ca.crt", "PEM")
     write(recorded, "etc/kubernetes/manifests/etcd.yaml")
     write(recorded, "etc/kubernetes/manifests/.etcd.yaml.swp")
     write(recorded, "var/lib/etcd/member/wal/0.wal")
@@ -215,10 +247,204 @@ def test_a_node_of_a_cluster(recorded, ip):
         etcd_data=True,
         kubelet_certificates=True,
         cni_configurations=("10-flannel.conflist",),
-        server="https://api.lab.internal:6443",
-        ca_hash="sha256:" + hashlib.sha256(authority).hexdigest(),
+        server="https://10.77.5.11:6443",
+        ca_hash=ca_cert_hashes(fixture_text("kubeadm/ca.crt"))[0],
         prepared=True,
+        authority="PEM",
     )
+
+
+def test_a_control_plane_before_its_kubelet(recorded, ip, fixture_text):
+    write(recorded, "etc/kubernetes/admin.conf", fixture_text("kubeadm/worker_kubelet.conf"))
+    cluster = read_snapshot(ip(), DECIDED, root=recorded).cluster
+    assert (cluster.server, cluster.ca_hash) == (
+        "https://10.77.5.11:6443",
+        ca_cert_hashes(fixture_text("kubeadm/ca.crt"))[0],
+    )
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "server"),
+    [
+        pytest.param("clusters:\n- clus", "", id="cut off"),
+        pytest.param("- cluster:\n    server: https://a\n- cluster:\n    server: https://b\n", "", id="two clusters"),
+        pytest.param("    certificate-authority-data: LS0tL\n    server: https://a\n", "", id="half of a CA"),
+        pytest.param("    certificate-authority-data: UEVN\n    server: https://a\n", "https://a", id="no certificate"),
+        pytest.param("    server: https://a\n", "https://a", id="without a CA"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_read(recorded, ip, kubeconfig, server):
+    write(recorded, "etc/kubernetes/kubelet.conf", kubeconfig)
+    cluster = read_snapshot(ip(), DECIDED, root=recorded).cluster
+    assert (cluster.known, cluster.server, cluster.ca_hash) == (True, server, "")
+
+
+@pytest.mark.parametrize(("sharing", "expected"), [("=true", "true"), ("=false", "false"), ("", "true")])
+def test_arguments_of_the_api_server(recorded, ip, sharing, expected):
+    write(recorded, "etc/kubernetes/manifests/kube-apiserver.yaml", MANIFEST.format(sharing=sharing))
+    cluster = read_snapshot(ip(), DECIDED, root=recorded).cluster
+    assert cluster.api_server == {
+        "advertise-address": "10.77.7.11",
+        "permit-port-sharing": expected,
+        "oidc-claim": "groups=all",
+    }
+
+
+def test_a_manifest_without_arguments():
+    assert parse_arguments("apiVersion: v1\nkind: Pod\n") == {}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Replace connections by the given answers, and record what was asked."""
+
+    def answering(answers):
+        questions = []
+
+        def ask(address, port, **options):
+            questions.append((address, port, options.get("authority", "")))
+            return answers[address]
+
+        monkeypatch.setattr(_preflight_snapshot, "ask", ask)
+        return questions
+
+    return answering
+
+
+def neighbour(fixture_text, state="REACHABLE"):
+    return Result(0, fixture_text("iproute2/neigh-4.json").replace("REACHABLE", state), "")
+
+
+def test_a_virtual_address_that_is_free(recorded, ip, asked, fixture_text):
+    questions = asked({VIP: Answer(SILENT)})
+    runner = ip(([*NEIGHBOURS, VIP], Result(0, fixture_text("iproute2/neigh-nobody.json"), "")))
+    assert read_snapshot(runner, WITH_VIP, root=recorded).vip_holder == VipHolder(VIP)
+    runner.assert_finished()
+    assert questions == [(VIP, 6443, "")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "mac"),
+    [
+        (Answer(SILENT), "REACHABLE", HOLDER_MAC),
+        (Answer(REFUSED), "STALE", HOLDER_MAC),
+        (Answer(OPEN), "DELAY", HOLDER_MAC),
+        (Answer(SILENT), "DELAY", ""),
+    ],
+    ids=["a machine behind a firewall", "a port without program", "a server", "a machine that may be gone"],
+)
+def test_a_virtual_address_that_another_machine_has(recorded, ip, asked, fixture_text, answer, state, mac):
+    asked({VIP: answer})
+    runner = ip(([*NEIGHBOURS, VIP], neighbour(fixture_text, state)))
+    assert read_snapshot(runner, WITH_VIP, root=recorded).vip_holder == VipHolder(VIP, mac=mac)
+
+
+def test_neighbours_that_cannot_be_asked(recorded, ip, asked):
+    asked({VIP: Answer(REFUSED)})
+    runner = ip(([*NEIGHBOURS, VIP], Result(255, "", 'Option "-json" is unknown\n')))
+    assert read_snapshot(runner, WITH_VIP, root=recorded).vip_holder == VipHolder(VIP)
+
+
+def test_a_virtual_address_behind_which_the_cluster_answers(recorded, ip, asked, fixture_text):
+    write(recorded, "etc/kubernetes/pki/ca.crt", "PEM")
+    questions = asked({VIP: Answer(OURS)})
+    runner = ip(([*NEIGHBOURS, VIP], neighbour(fixture_text)))
+    wanted = replace(WITH_VIP, endpoint_port=8443)
+    assert read_snapshot(runner, wanted, root=recorded).vip_holder == VipHolder(VIP, mac=HOLDER_MAC, ours=True)
+    assert questions == [(VIP, 8443, "PEM")]
+
+
+@pytest.mark.parametrize(("state", "ours"), [("STALE", True), ("INCOMPLETE", False)])
+def test_a_virtual_address_at_a_control_plane_host_outside_of_the_run(
+    recorded, ip, asked, monkeypatch, fixture_text, state, ours
+):
+    monkeypatch.setattr(_preflight_snapshot, "resolve", {"m1": "192.0.2.13", "m2": "192.0.2.12", "m3": ""}.get)
+    asked({VIP: Answer(REFUSED), "192.0.2.13": Answer(SILENT), "192.0.2.12": Answer(REFUSED)})
+    last = neighbour(fixture_text, state)
+    if not ours:
+        last = Result(0, fixture_text("iproute2/neigh-nobody.json"), "")
+    runner = ip(
+        ([*NEIGHBOURS, VIP], neighbour(fixture_text)),
+        ([*NEIGHBOURS, "192.0.2.13"], Result(0, fixture_text("iproute2/neigh-nobody.json"), "")),
+        ([*NEIGHBOURS, "192.0.2.12"], last),
+    )
+    wanted = replace(WITH_VIP, control_plane_addresses=("m3", "m1", "m2"))
+    assert read_snapshot(runner, wanted, root=recorded).vip_holder == VipHolder(VIP, mac=HOLDER_MAC, ours=ours)
+    runner.assert_finished()
+
+
+def test_a_virtual_address_of_ipv6(recorded, ip, asked, fixture_text):
+    asked({"fd00:2::100": Answer(SILENT)})
+    reply = Result(0, fixture_text("iproute2/neigh-6.json"), "")
+    runner = ip((["ip", "-json", "-6", "neigh", "show", "to", "fd00:2::100"], reply))
+    snapshot = read_snapshot(runner, replace(WITH_VIP, vip="fd00:2:0::100"), root=recorded)
+    assert snapshot.vip_holder == VipHolder("fd00:2::100", mac=HOLDER_MAC)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "keepalived"),
+    [
+        ("proc/77/cmdline", "/usr/sbin/keepalived\0--dont-fork\0", True),
+        ("etc/keepalived/keepalived.conf", "virtual_ipaddress {\n    10.77.7.21/16 dev eth0\n}\n", True),
+        ("etc/keepalived/keepalived.conf", "virtual_ipaddress {\n    10.77.7.210\n}\n", False),
+        ("proc/77/cmdline", "/usr/bin/kubelet\0", False),
+    ],
+    ids=["keepalived runs", "keepalived was killed", "keepalived for another address", "no keepalived"],
+)
+def test_a_virtual_address_on_the_host_itself(recorded, ip, asked, path, content, keepalived):
+    write(recorded, path, content)
+    questions = asked({})
+    holder = read_snapshot(ip(), replace(WITH_VIP, vip="10.77.7.21"), root=recorded).vip_holder
+    assert holder == VipHolder("10.77.7.21", "02:67:0a:4d:07:15", local=True, keepalived=keepalived)
+    assert questions == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"role": "worker"}, {"load_balancer": "external", "endpoint": ""}, {"load_balancer": "none"}, {"vip": "192.0.2"}],
+    ids=["a worker", "a load balancer of the operator's", "none", "half an address"],
+)
+def test_nobody_asks_for_the_virtual_address(recorded, ip, asked, changes):
+    questions = asked({})
+    snapshot = read_snapshot(ip(), replace(WITH_VIP, **changes), root=recorded)
+    assert (snapshot.vip_holder, snapshot.endpoint, questions) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "question"),
+    [
+        ({"endpoint_address": "192.0.2.200"}, ("192.0.2.200", 6443, "")),
+        ({"endpoint_address": "192.0.2.200", "role": "worker", "endpoint_port": 443}, ("192.0.2.200", 443, "")),
+        ({}, ("api.example.com", 6443, "")),
+    ],
+    ids=["its address", "a worker", "its name"],
+)
+def test_asks_the_load_balancer(recorded, ip, asked, monkeypatch, changes, question):
+    monkeypatch.setattr(_preflight_snapshot, "resolve", {"api.example.com": "192.0.2.200"}.get)
+    questions = asked({"192.0.2.200": Answer(OPEN), "api.example.com": Answer(OPEN)})
+    wanted = replace(DECIDED, load_balancer="external", endpoint="api.example.com", **changes)
+    assert read_snapshot(ip(), wanted, root=recorded).endpoint == Answer(OPEN)
+    assert questions == [question]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"endpoint_in_hosts": False}, False),
+        ({"endpoint_in_hosts": False, "endpoint": "known.example.com"}, True),
+        ({}, True),
+        ({"load_balancer": "external"}, False),
+        ({"load_balancer": "external", "endpoint_address": "192.0.2.200"}, True),
+        ({"load_balancer": "external", "endpoint_address": "192.0.2.200", "endpoint_in_hosts": False}, False),
+        ({"endpoint_in_hosts": False, "endpoint": ""}, True),
+    ],
+)
+def test_looks_the_endpoint_up_where_nobody_else_makes_it_known(recorded, ip, asked, monkeypatch, changes, expected):
+    names = {"known.example.com": "192.0.2.200", "api.example.com": ""}
+    monkeypatch.setattr(_preflight_snapshot, "resolve", names.__getitem__)
+    asked({"api.example.com": Answer(OPEN), "192.0.2.200": Answer(OPEN)})
+    wanted = replace(DECIDED, **{"endpoint": "api.example.com", **changes})
+    assert read_snapshot(ip(), wanted, root=recorded).endpoint_resolvable is expected
 
 
 def test_images_of_an_interrupted_run(recorded, ip):
@@ -233,9 +459,11 @@ def test_other_state_of_the_machine(recorded, ip):
     write(recorded, "lib/systemd/system/chrony.service")
     write(recorded, "run/containerd/containerd.sock")
     version = Result(0, "containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6+b4\n", "")
-    runner = ip(programs={"containerd": "/usr/bin/containerd", "kubelet": "/usr/bin/kubelet"})
-    runner._expected.insert(0, (["/usr/bin/containerd", "--version"], version))
-    runner._expected.insert(1, (["/usr/bin/kubelet", "--version"], Result(0, "Kubernetes v1.36.3\n", "")))
+    runner = ip(
+        (["/usr/bin/containerd", "--version"], version),
+        (["/usr/bin/kubelet", "--version"], Result(0, "Kubernetes v1.36.3\n", "")),
+        programs={"containerd": "/usr/bin/containerd", "kubelet": "/usr/bin/kubelet"},
+    )
     snapshot = read_snapshot(runner, DECIDED, root=recorded)
     assert snapshot.resolved_nameservers == ("192.0.2.53",)
     assert snapshot.selinux_enforcing
@@ -271,10 +499,6 @@ def test_the_address_that_faces_the_peer(recorded, ip, monkeypatch, wanted, answ
 def test_needs_iproute2(recorded):
     with pytest.raises(GroundplaneError, match="install the package iproute2"):
         read_snapshot(FakeRunner(), DECIDED, root=recorded)
-
-
-def test_a_kubeconfig_that_is_none():
-    assert parse_kubeconfig("") == ("", "")
 
 
 def test_memory_and_swaps_that_cannot_be_read():

@@ -111,21 +111,21 @@ def test_content_is_given_once(tmp_path: Path, run_main: RunMain) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "started_before_the_file", "changed"),
+    ("state", "read_before_the_file", "changed"),
     [("active", True, True), ("active", False, False), ("inactive", True, False)],
 )
-def test_a_restart_that_a_killed_run_still_owes_is_a_change(
+def test_a_restart_or_reload_that_a_killed_run_still_owes_is_a_change(
     tmp_path: Path,
     run_main: RunMain,
     monkeypatch: pytest.MonkeyPatch,
     state: str,
-    started_before_the_file: bool,
+    read_before_the_file: bool,
     changed: bool,
 ) -> None:
     files = [{"path": str(tmp_path / "config.toml"), "content": "version = 2\n"}]
-    microseconds = int((time.monotonic() + (-60 if started_before_the_file else 60)) * 1_000_000)
-    shown = f"ActiveState={state}\nActiveEnterTimestampMonotonic={microseconds}\n"
-    properties = ["--property=ActiveEnterTimestampMonotonic", "--property=ActiveState"]
+    microseconds = int((time.monotonic() + (-60 if read_before_the_file else 60)) * 1_000_000)
+    shown = f"ActiveState={state}\nStateChangeTimestampMonotonic={microseconds}\n"
+    properties = ["--property=StateChangeTimestampMonotonic", "--property=ActiveState"]
     argv = ["systemctl", "show", *properties, "containerd.service"]
 
     run_main(file_set, {"files": files})

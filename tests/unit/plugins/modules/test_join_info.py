@@ -39,5 +39,13 @@ def test_reads_in_check_mode_too(
 def test_no_cluster_yet(tmp_path: Path, run_main: RunMain) -> None:
     options = {"kubeconfig": str(tmp_path / "admin.conf")}
     predicted = run_main(join_info, options, check=True)
-    assert (predicted["nodes"], predicted["ca_cert_hashes"]) == ([], [])
+    assert (predicted["nodes"], predicted["ca_cert_hashes"], predicted["etcd_members"]) == ([], [], [])
     assert "does not exist" in run_main(join_info, options)["msg"]
+
+
+def test_asks_etcd_only_when_told(monkeypatch: pytest.MonkeyPatch, run_main: RunMain) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(join_info, "read_join_info", lambda runner, kubeconfig, socket: asked.append(socket) or {})
+    run_main(join_info, {"cri_socket": "unix:///run/x.sock"})
+    run_main(join_info, {"cri_socket": "unix:///run/x.sock", "etcd": True})
+    assert asked == ["", "unix:///run/x.sock"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import REFUSED, Answer
 from ansible_collections.groundplane.kubeadm.plugins.modules import preflight_info
 
 from tests.unit.preflight_samples import CLEAN, host
@@ -55,6 +56,34 @@ def test_options_reach_the_checks(preflight):
     result = preflight(pod_cidr="192.0.2.0/24", node_ip="192.0.2.99")
     assert [finding["id"] for finding in result["findings"]] == ["node-address-absent", "cidr-address-overlap"]
     assert result["facts"]["node"] is None
+
+
+def test_the_virtual_address_reaches_the_checks(preflight):
+    virtual = {"load_balancer": "keepalived", "vip": "203.0.113.100", "api_port": 7443}
+    result = preflight(**virtual)
+    assert [finding["id"] for finding in result["findings"]] == ["vip-outside-network"]
+    assert result["facts"]["vip_holder"] is None
+
+
+@pytest.mark.parametrize(("given", "port"), [({}, 7443), ({"endpoint_port": 443}, 443)])
+def test_the_endpoint_reaches_the_checks(preflight, given, port):
+    answering = host(endpoint=Answer(REFUSED, "Connection refused"))
+    endpoint = {"load_balancer": "external", "endpoint": "api.example.com", "endpoint_address": "192.0.2.200"}
+    (finding,) = preflight(answering, api_port=7443, **endpoint, **given)["findings"]
+    assert finding["found"] == f"192.0.2.200, port {port}: Connection refused"
+
+
+def test_every_option_reaches_the_checks():
+    options = {
+        **{name: option.get("default") for name, option in preflight_info.argument_spec().items()},
+        **OPTIONS,
+        "endpoint_in_hosts": False,
+        "control_plane_addresses": ["192.0.2.11", "192.0.2.12"],
+        "endpoint": "api.example.com",
+    }
+    wanted = preflight_info.wanted_of(options)
+    assert wanted.endpoint_by_dns
+    assert wanted.control_plane_addresses == ("192.0.2.11", "192.0.2.12")
 
 
 def test_asks_the_repository(preflight, monkeypatch):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
+    COMMON_VARIABLES,
     check_common_values,
     check_distinct_node_addresses,
+    check_free_vip,
     check_groups,
     check_room_for_nodes,
     check_spelling,
@@ -19,9 +21,19 @@ from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import
 
 from tests.unit.conftest import ROOT
 
+# The last two are what the expressions in the defaults come to.
 DEFAULTS = {
     **yaml.safe_load((ROOT / "roles/cluster/defaults/main.yml").read_text(encoding="utf-8")),
     "cluster_endpoint": "api.kubernetes.internal",
+    "cluster_endpoint_port": 6443,
+    "cluster_load_balancer": "none",
+}
+VIP = {"cluster_load_balancer": "keepalived", "cluster_vip": "192.0.2.100"}
+ETCD = {
+    "endpoints": ["https://192.0.2.31:2379", "https://[2001:db8::31]:2379", "https://etcd-3.example.org:2379"],
+    "ca": "files/etcd-ca.crt",
+    "certificate": "files/etcd-client.crt",
+    "key": "files/etcd-client.key",
 }
 NAMES = {"control_plane": "control_plane", "workers": "workers"}
 
@@ -41,7 +53,16 @@ def test_defaults_break_no_rule():
         {"cluster_image_repository": "registry.example.org:5000/kubernetes"},
         {"containerd_registry_mirrors": {"docker.io": [{"url": "http://10.0.0.1:5000", "capabilities": ["pull"]}]}},
         {"workers_token_ttl": "1h30m"},
-        {"prereqs_preflight_ignore": ["memory"]},
+        {"control_plane_token_ttl": "45m"},
+        {"prereqs_preflight_ignore": ["memory", "quorum-lost", "host-unreachable"]},
+        VIP,
+        {**VIP, "cluster_endpoint_port": 8443, "prereqs_hosts_enabled": False},
+        {"cluster_load_balancer": "external", "cluster_endpoint_address": "192.0.2.5", "cluster_endpoint_port": 443},
+        {"cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
+        {"cluster_load_balancer": "external", "cluster_endpoint": "192.0.2.5"},
+        {"cluster_load_balancer": "none", "cluster_api_port": 8443, "cluster_endpoint_port": "8443"},
+        {"control_plane_external_etcd": {}},
+        {"control_plane_external_etcd": ETCD},
     ],
     ids=lambda values: next(iter(values)),
 )
@@ -67,7 +88,24 @@ def test_usable_values(values):
         ({"cluster_endpoint": "api.internal:6443"}, "cluster_endpoint"),
         ({"cluster_endpoint": "API.internal"}, "cluster_endpoint"),
         ({"cluster_endpoint_address": "lb.example.org"}, "cluster_endpoint_address"),
-        ({"cluster_api_port": 70000}, "cluster_api_port"),
+        ({"cluster_api_port": 70000, "cluster_endpoint_port": 70000}, ["cluster_endpoint_port", "cluster_api_port"]),
+        ({**VIP, "cluster_endpoint_port": 0}, "cluster_endpoint_port"),
+        ({"cluster_endpoint_port": 8443}, "cluster_endpoint_port"),
+        ({**VIP, "cluster_vip": "api.internal"}, "cluster_vip"),
+        ({**VIP, "cluster_vip": "10.244.7.1"}, "cluster_vip"),
+        ({**VIP, "cluster_vip": "10.96.0.10"}, "cluster_vip"),
+        ({**VIP, "cluster_vip": "10.96.0.10", "cluster_pod_cidr": "pods"}, ["cluster_pod_cidr", "cluster_vip"]),
+        ({"cluster_load_balancer": "keepalived"}, "cluster_load_balancer"),
+        ({**VIP, "cluster_load_balancer": "none"}, "cluster_vip"),
+        ({**VIP, "cluster_load_balancer": "external", "cluster_endpoint_address": "192.0.2.5"}, "cluster_vip"),
+        ({"cluster_load_balancer": "external"}, "cluster_load_balancer"),
+        ({"control_plane_external_etcd": {**ETCD, "cert": "x"}}, "control_plane_external_etcd"),
+        ({"control_plane_external_etcd": {**ETCD, "endpoints": []}}, "control_plane_external_etcd"),
+        ({"control_plane_external_etcd": {**ETCD, "endpoints": "https://e:2379"}}, "control_plane_external_etcd"),
+        ({"control_plane_external_etcd": {**ETCD, "endpoints": ["http://e:2379"]}}, "control_plane_external_etcd"),
+        ({"control_plane_external_etcd": {**ETCD, "endpoints": ["https://e:2379/v3"]}}, "control_plane_external_etcd"),
+        ({"control_plane_external_etcd": {**ETCD, "key": ""}}, "control_plane_external_etcd"),
+        ({"control_plane_external_etcd": {"endpoints": ETCD["endpoints"]}}, ["control_plane_external_etcd"] * 3),
         ({"cluster_extra_sans": ["k8s_example"]}, "cluster_extra_sans"),
         ({"cluster_name": "My Cluster"}, "cluster_name"),
         ({"cluster_dns_domain": "cluster..local"}, "cluster_dns_domain"),
@@ -89,22 +127,24 @@ def test_usable_values(values):
             "containerd_registry_mirrors, quay.io",
         ),
         ({"workers_token_ttl": "a while"}, "workers_token_ttl"),
+        ({"control_plane_token_ttl": "soon", "workers_token_ttl": "30m"}, "control_plane_token_ttl"),
         ({"prereqs_preflight_ignore": ["NumCPU"]}, "prereqs_preflight_ignore"),
         ({"prereqs_preflight_ignore": ["memori"]}, "prereqs_preflight_ignore"),
     ],
 )
 def test_unusable_values_are_named(values, subject):
     violations = check_values({**DEFAULTS, **values})
-    assert [violation.subject for violation in violations] == ([subject] if subject else [])
+    subjects = subject if isinstance(subject, list) else [subject] if subject else []
+    assert [violation.subject for violation in violations] == subjects
 
 
 def test_every_violation_is_reported_at_once():
-    violations = check_values({**DEFAULTS, "cluster_name": "A B", "cluster_pod_cidr": "x", "cluster_api_port": 0})
+    violations = check_values({**DEFAULTS, **VIP, "cluster_name": "A", "cluster_pod_cidr": "x", "cluster_api_port": 0})
     assert {violation.subject for violation in violations} == {"cluster_name", "cluster_pod_cidr", "cluster_api_port"}
 
 
 def test_a_violation_reads_as_a_sentence():
-    (violation,) = check_values({**DEFAULTS, "cluster_api_port": 0})
+    (violation,) = check_values({**DEFAULTS, **VIP, "cluster_api_port": 0})
     assert str(violation) == "cluster_api_port: found 0, expected a port from 1 to 65535"
 
 
@@ -114,12 +154,29 @@ def test_a_violation_reads_as_a_sentence():
         (["a"], ["b", "c"], []),
         (["a"], [], []),
         ([], ["b"], ["group control_plane"]),
-        (["a", "b"], ["c"], ["group control_plane"]),
+        (["a", "b", "c"], ["d"], []),
         (["a"], ["a", "b"], ["host a"]),
     ],
 )
 def test_groups(control_plane, workers, subjects):
-    assert [violation.subject for violation in check_groups(control_plane, workers, NAMES)] == subjects
+    members = [*control_plane, *workers]
+    assert [violation.subject for violation in check_groups(control_plane, workers, NAMES, members=members)] == subjects
+
+
+def test_one_address_cannot_lead_to_several_control_plane_hosts():
+    assert check_groups(["a"], ["b"], NAMES, one_address=True) == []
+    (violation,) = check_groups(["a", "b"], [], NAMES, one_address=True)
+    assert violation.found == "2 hosts with cluster_load_balancer none"
+    for variable in ("cluster_vip", "cluster_endpoint_address", "prereqs_hosts_enabled"):
+        assert variable in violation.expected
+
+
+def test_a_host_that_is_to_become_nothing():
+    (violation,) = check_groups(["a"], ["b"], NAMES, members=["a", "b", "c"])
+    assert str(violation) == (
+        "host c: found membership in k8s_cluster alone, expected membership in control_plane or workers, which tells "
+        "what it becomes"
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,16 +203,28 @@ def test_a_version_without_quotes_is_refused():
 
 
 def test_what_the_cluster_shares_is_the_same_on_all_hosts():
-    assert check_common_values({"a": {"cluster_name": "x"}, "b": {"cluster_name": "x"}}) == []
-    (violation,) = check_common_values({"a": {"cluster_name": "x"}, "b": {}})
-    assert violation.subject == "cluster_name"
-    assert violation.found == "x on a, (default) on b"
+    assert check_common_values({"a": {"cluster_name": "x"}, "b": {"cluster_name": "x"}}, COMMON_VARIABLES) == []
+    (violation,) = check_common_values({"a": {"cluster_vip": "192.0.2.1"}, "b": {}}, COMMON_VARIABLES)
+    assert violation.subject == "cluster_vip"
+    assert violation.found == "192.0.2.1 on a, (default) on b"
+    assert violation.expected == "one value for all hosts, in group_vars of k8s_cluster"
 
 
 def test_one_address_on_two_hosts():
     assert check_distinct_node_addresses({"a": "192.0.2.1", "b": "192.0.2.2"}) == []
     (violation,) = check_distinct_node_addresses({"a": "192.0.2.1", "b": "192.0.2.1"})
     assert violation.found == "192.0.2.1 on a and b"
+
+
+@pytest.mark.parametrize(
+    ("vip", "hosts"),
+    [("", []), ("192.0.2.9", []), ("192.0.2.1", ["a"]), ("2001:db8::2", ["b"]), ("api.internal", [])],
+)
+def test_a_virtual_address_that_is_a_hosts_own(vip, hosts):
+    violations = check_free_vip(vip, {"a": "192.0.2.1", "b": "2001:db8:0::2", "c": "eth0"})
+    assert [violation.found for violation in violations] == [
+        f"{vip}, which is cluster_node_ip of {host}" for host in hosts
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,303 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of the control plane as a whole, and what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_control_plane import (
+    CONTROL_PLANE_CHECKS,
+    Situation,
+    Unreachable,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Finding
+
+OURS = "sha256:ours"
+THEIRS = "sha256:theirs"
+API = "https://api.internal:6443"
+
+
+def etcd(*numbers: int, running: tuple[int, ...] = (), learners: tuple[int, ...] = (), leader: bool = False) -> Any:
+    """The etcd of a host, with members on the hosts of these numbers."""
+    members = [
+        Member(
+            id=f"{number:x}",
+            name=f"node-{number}",
+            peer_urls=(f"https://192.0.2.{number}:2380",),
+            client_urls=(),
+            learner=number in learners,
+            healthy=number in running,
+        )
+        for number in numbers
+    ]
+    return {"external": False, "leader": leader, "members": [member.as_dict() for member in members]}
+
+
+FRESH = {
+    "installed": False,
+    "init_unfinished": False,
+    "ready": False,
+    "message": "",
+    "ca_cert_hashes": [],
+    "etcd": etcd(),
+    "nodes": [],
+}
+READY = {
+    **FRESH,
+    "installed": True,
+    "ready": True,
+    "ca_cert_hashes": [OURS],
+    "etcd": etcd(1, running=(1,), leader=True),
+}
+SILENT = {**READY, "ready": False, "message": "refused", "etcd": etcd(1, running=(1,), leader=True)}
+UNFINISHED = {**FRESH, "init_unfinished": True, "ca_cert_hashes": [OURS]}
+
+
+def node(ca_hash: str = OURS, server: str = API) -> Any:
+    """Facts of a host that belongs to a cluster, or to none."""
+    return {"cluster": {"known": bool(ca_hash), "server": server if ca_hash else "", "ca_hash": ca_hash}}
+
+
+def judge(
+    control_planes: dict[str, Any],
+    facts: dict[str, Any] | None = None,
+    etcd_hosts: tuple[str, ...] = (),
+    **unreachable: tuple[str, ...],
+) -> dict[tuple[str, str, tuple[str, ...]], Finding]:
+    """Findings by id, severity and hosts."""
+    situation = Situation(facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts)
+    found = {}
+    for check in CONTROL_PLANE_CHECKS:
+        for comparison in check.judge(situation):
+            finding = check.description.finding(comparison.observation)
+            found[(finding.id, finding.severity, comparison.hosts)] = finding
+    return found
+
+
+@pytest.mark.parametrize(
+    ("control_planes", "facts"),
+    [
+        pytest.param({}, {}, id="nothing at all"),
+        pytest.param({"m1": FRESH, "m2": FRESH}, {"m1": node(""), "w1": node("")}, id="fresh hosts"),
+        pytest.param(
+            {"m1": READY, "m2": FRESH}, {"m1": node(), "m2": node(""), "w1": node()}, id="a cluster that grows"
+        ),
+        pytest.param({"m1": READY, "m2": READY}, {}, id="only the control plane"),
+        pytest.param({"m1": UNFINISHED}, {"m1": node(), "w1": node("")}, id="an init to be completed"),
+        pytest.param({"m1": {**UNFINISHED, "installed": True}}, {"m1": node()}, id="an init killed later"),
+        pytest.param({}, {"w1": node()}, id="no control plane host was read"),
+        pytest.param(
+            {"m1": {**READY, "ca_cert_hashes": [OURS, THEIRS]}}, {"w1": node(THEIRS)}, id="a CA that is being replaced"
+        ),
+        pytest.param({"m1": {**READY, "ca_cert_hashes": []}}, {"w1": node()}, id="a CA that cannot be read"),
+    ],
+)
+def test_nothing_to_say(control_planes: dict[str, Any], facts: dict[str, Any]) -> None:
+    assert judge(control_planes, facts) == {}
+
+
+def test_a_worker_that_is_down_is_left_out() -> None:
+    found = judge({"m1": READY}, workers=("w1", "w2"))
+    assert set(found) == {("host-unreachable", "warning", ("w1", "w2"))}
+
+
+@pytest.mark.parametrize(
+    ("control_plane", "severity"),
+    [(READY, "warning"), (FRESH, "error"), ({**READY, "init_unfinished": True}, "error")],
+    ids=["another is ready", "nothing is ready", "an unfinished one cannot speak for the cluster"],
+)
+def test_a_control_plane_host_that_is_down(control_plane: Any, severity: str) -> None:
+    assert set(judge({"m1": control_plane}, control_plane=("m2",))) == {("host-unreachable", severity, ("m2",))}
+
+
+def test_a_host_on_which_the_check_failed() -> None:
+    found = judge({"m1": READY}, control_plane=("m2", "m3"), workers=("w1", "w2"), failed=("m2", "w1"))
+    assert set(found) == {
+        ("host-unreachable", "error", ("m2", "w1")),
+        ("host-unreachable", "warning", ("m3",)),
+        ("host-unreachable", "warning", ("w2",)),
+    }
+
+
+def test_lost_quorum() -> None:
+    silent = {**SILENT, "etcd": etcd(1, 2, 3, 4, running=(2,), learners=(4,))}
+    found = judge({"m2": silent}, control_plane=("m1", "m3"))
+    assert set(found) == {("host-unreachable", "error", ("m1", "m3")), ("quorum-lost", "error", ("m2",))}
+    loss = found[("quorum-lost", "error", ("m2",))]
+    assert loss.found == (
+        "etcd has lost its quorum: 1 of 3 voting members runs, node-2 (192.0.2.2), and 2 are needed; "
+        "node-1 (192.0.2.1) and node-3 (192.0.2.3) do not answer"
+    )
+    assert loss.expected == "a leader, which takes 2 of 3 voting members"
+    assert loss.remedy.startswith(
+        "Start the machines node-1 (192.0.2.1) and node-3 (192.0.2.3) (any 1 of them will do), and run again. "
+        "When too many are lost for good, restore etcd from a snapshot"
+    )
+    assert loss.remedy.endswith("Never remove members by hand while there is no quorum. Nothing was changed.")
+
+
+def test_what_several_members_see_is_put_together() -> None:
+    views = {
+        "m1": {**SILENT, "etcd": etcd(1, 2, 3, 4, 5, running=(1,))},
+        "m2": {**SILENT, "etcd": etcd(1, 2, 3, 4, 5, running=(2,))},
+    }
+    loss = judge(views)[("quorum-lost", "error", ("m1", "m2"))]
+    assert "2 of 5 voting members run, node-1 (192.0.2.1) and node-2 (192.0.2.2), and 3 are needed" in loss.found
+    assert "node-3 (192.0.2.3), node-4 (192.0.2.4) and node-5 (192.0.2.5) (any 1 of them will do)" in loss.remedy
+
+
+def test_one_of_two() -> None:
+    loss = judge({"m1": {**SILENT, "etcd": etcd(1, 2, running=(1,))}})[("quorum-lost", "error", ("m1",))]
+    assert loss.found.endswith("and 2 are needed; node-2 (192.0.2.2) does not answer")
+    assert loss.remedy.startswith("Start the machine node-2 (192.0.2.2), and run again.")
+
+
+def test_members_that_do_not_tell_their_state() -> None:
+    loss = judge({"m1": {**SILENT, "etcd": etcd(1, 2)}})[("quorum-lost", "error", ("m1",))]
+    assert loss.found == (
+        "etcd has lost its quorum: 0 of 2 voting members run, and 2 are needed; "
+        "node-1 (192.0.2.1) and node-2 (192.0.2.2) do not answer"
+    )
+
+
+def test_members_that_do_not_find_each_other() -> None:
+    loss = judge({"m1": {**SILENT, "etcd": etcd(1, 2, 3, running=(1, 2))}})[("quorum-lost", "error", ("m1",))]
+    assert loss.found == "etcd has no leader, though node-1 (192.0.2.1) and node-2 (192.0.2.2) run"
+    assert "2380" in loss.remedy
+    assert "snapshot" not in loss.remedy
+
+
+def test_members_that_cannot_be_read() -> None:
+    silent = {**SILENT, "etcd": etcd()}
+    found = judge({"m1": silent, "m4": FRESH}, control_plane=("m2", "m3"))
+    loss = found[("quorum-lost", "error", ("m1",))]
+    assert loss.found == (
+        "etcd cannot be asked for its members, and of 3 control plane hosts only m1 answers; m2 and m3 do not"
+    )
+    assert "Start the machines m2 and m3" in loss.remedy
+    assert "on m1 instead" in loss.remedy
+
+
+@pytest.mark.parametrize(
+    ("control_planes", "unreachable"),
+    [
+        pytest.param({"m1": {**SILENT, "etcd": etcd()}}, {}, id="a single one without its etcd"),
+        pytest.param(
+            {"m1": {**SILENT, "etcd": etcd()}, "m2": {**SILENT, "etcd": etcd()}},
+            {"control_plane": ("m3",)},
+            id="enough hosts for a quorum",
+        ),
+        pytest.param(
+            {"m1": {**SILENT, "etcd": {**etcd(), "external": True}}},
+            {"control_plane": ("m2", "m3")},
+            id="external etcd",
+        ),
+        pytest.param({"m1": SILENT}, {"control_plane": ("m2", "m3")}, id="a leader"),
+        pytest.param({"m1": {**SILENT, "etcd": etcd(1, running=(1,))}}, {}, id="a single member about to lead"),
+    ],
+)
+def test_silent_without_a_sign_of_a_lost_quorum(control_planes: dict[str, Any], unreachable: Any) -> None:
+    found = {key: finding for key, finding in judge(control_planes, **unreachable).items() if "host-" not in key[0]}
+    assert set(found) == {("control-plane-silent", "error", (host,)) for host in control_planes}
+    for finding in found.values():
+        assert finding.found == "the API server is not ready: refused"
+        assert "journalctl -u kubelet" in finding.remedy
+        assert "crictl ps -a" in finding.remedy
+
+
+def test_an_unfinished_init_is_not_silent_and_its_neighbour_is() -> None:
+    unfinished = {**SILENT, "init_unfinished": True}
+    assert set(judge({"m1": unfinished, "m2": SILENT})) == {("control-plane-silent", "error", ("m2",))}
+    assert judge({"m1": unfinished}) == {}
+
+
+def test_degraded() -> None:
+    lost = {**SILENT, "message": "kubelet.service is inactive; refused", "etcd": etcd()}
+    found = judge({"m1": READY, "m2": lost, "m3": SILENT})
+    assert set(found) == {
+        ("control-plane-degraded", "warning", ("m2",)),
+        ("control-plane-degraded", "warning", ("m3",)),
+    }
+    degraded = found[("control-plane-degraded", "warning", ("m2",))]
+    assert degraded.found == "the API server is not ready: kubelet.service is inactive; refused"
+
+
+@pytest.mark.parametrize(
+    "control_plane",
+    [FRESH, {**FRESH, "ca_cert_hashes": [THEIRS]}, UNFINISHED],
+    ids=["fresh", "itself no more than a node", "a new one that was begun"],
+)
+def test_nodes_whose_control_plane_is_missing(control_plane: Any) -> None:
+    facts = {"w1": node(THEIRS), "w2": node(THEIRS), "w3": node("sha256:third", "https://x:6443"), "w4": node("")}
+    found = judge({"m1": control_plane}, facts)
+    assert set(found) == {
+        ("control-plane-missing", "error", ("w1", "w2")),
+        ("control-plane-missing", "error", ("w3",)),
+    }
+    missing = found[("control-plane-missing", "error", ("w1", "w2"))]
+    assert missing.found == f"a node of the cluster at {API}, whose control plane is none of these hosts"
+    assert "playbooks/reset.yml --limit HOST" in missing.remedy
+
+
+@pytest.mark.parametrize("unreachable", [{"control_plane": ("m2",)}, {"failed": ("m2",)}])
+def test_a_control_plane_that_may_be_elsewhere_is_not_called_missing(unreachable: Any) -> None:
+    found = judge({"m1": FRESH}, {"w1": node(THEIRS)}, **unreachable)
+    assert {key[0] for key in found} == {"host-unreachable"}
+
+
+def test_missing_although_another_one_is_silent() -> None:
+    found = judge({"m1": SILENT}, {"w1": node(THEIRS), "w2": node()})
+    assert set(found) == {("control-plane-silent", "error", ("m1",)), ("control-plane-missing", "error", ("w1",))}
+
+
+def test_a_node_of_another_cluster() -> None:
+    facts = {"m1": node(), "w1": node(THEIRS, "https://x:6443"), "w2": node()}
+    found = judge({"m1": READY, "m2": FRESH}, facts)
+    assert set(found) == {("other-cluster", "error", ("w1",))}
+    other = found[("other-cluster", "error", ("w1",))]
+    assert other.found == "a node of another cluster than m1, at https://x:6443"
+    # A control plane host that is down changes nothing about what the ready one says.
+    assert ("other-cluster", "error", ("w1",)) in judge({"m1": READY}, facts, control_plane=("m2",))
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_control_planes_of_two_clusters(ready: bool) -> None:
+    control_planes = {"m1": {**UNFINISHED, "ca_cert_hashes": [THEIRS]}, "m2": {**READY, "ready": ready, "message": "x"}}
+    facts = {"m1": node(THEIRS), "m2": node()}
+    first, second = ("m2", "m1") if ready else ("m1", "m2")
+    found = judge(control_planes, facts)
+    (other,) = [finding for key, finding in found.items() if key[0] == "other-cluster"]
+    assert ("other-cluster", "error", (first, second)) in found
+    assert other.found == f"the control plane of {second} is of another cluster than that of {first}"
+    assert {key[0] for key in found} == ({"other-cluster"} if ready else {"other-cluster", "control-plane-silent"})
+
+
+def test_different_nodes_while_no_control_plane_can_tell() -> None:
+    found = judge({}, {"w1": node(), "w2": node(THEIRS, "https://x:6443"), "w3": node("")})
+    assert set(found) == {("other-cluster", "warning", ("w1", "w2"))}
+    assert next(iter(found.values())).found == f"nodes of clusters with different CAs: w1 {API}, w2 https://x:6443"
+
+
+@pytest.mark.parametrize(
+    ("number", "spared", "fewer", "more"),
+    [(2, "2 of them have to run, so none", 1, 3), (4, "3 of them have to run, so 1", 3, 5)],
+)
+def test_an_even_number_of_etcd_members(number: int, spared: str, fewer: int, more: int) -> None:
+    hosts = tuple(f"m{index}" for index in range(number))
+    found = judge({}, etcd_hosts=hosts)
+    assert set(found) == {("even-control-plane", "warning", hosts)}
+    (even,) = found.values()
+    assert even.found == (
+        f"{number} control plane hosts, each with a member of etcd: {spared} may fail, "
+        f"which is no more than with {fewer}"
+    )
+    assert even.expected == f"an odd number of them, such as {fewer} or {more}"
+
+
+@pytest.mark.parametrize("hosts", [(), ("m1",), ("m1", "m2", "m3")], ids=["not to be judged", "one", "three"])
+def test_a_number_of_etcd_members_that_is_fine(hosts: tuple[str, ...]) -> None:
+    assert judge({}, etcd_hosts=hosts) == {}
