@@ -35,13 +35,21 @@ def options(role: str) -> dict[str, Any]:
 
 
 def internal_variables(role: str) -> set[str]:
-    """Names that the role itself gives a value: vars, registers, facts and task variables."""
+    """Names that the role itself gives a value: vars, registers, facts, task variables and groups."""
     names = set(load(ROOT / "roles" / role / "vars" / "main.yml"))
     for path in (ROOT / "roles" / role).glob("*/*.yml"):
         text = path.read_text(encoding="utf-8")
-        names.update(re.findall(r"(?:register|loop_var): (\w+)", text))
+        names.update(re.findall(r"(?:register|loop_var|groups|key): (\w+)", text))
         names.update(re.findall(r"^\s+(__\w+):", text, re.MULTILINE))
     return names
+
+
+def inputs() -> set[str]:
+    """Names to which those who use an entry point of a role give a value."""
+    sources = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+    return {
+        name for path in sources for name in re.findall(r"^\s+(__\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
 
 
 def role_files(role: str) -> list[Path]:
@@ -51,10 +59,10 @@ def role_files(role: str) -> list[Path]:
 
 
 def used_names(role: str) -> set[str]:
-    """Words beginning with the role's prefix where an expression can stand; names of files and modules do not count."""
+    """Words beginning with the role's prefix where an expression can stand; keys, files and modules do not count."""
     used = set()
     for path in role_files(role):
-        text = re.sub(r"#.*|- name: .*", "", path.read_text(encoding="utf-8"))
+        text = re.sub(r"#.*|- name: .*|^ *\w+:(?=\s)", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         used.update(re.findall(rf"(?<![\w./-])(?:__)?{role}_\w+", text))
     return used
 
@@ -112,7 +120,7 @@ def test_every_default_is_explained_by_a_comment(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_variable_in_use_is_declared(role: str) -> None:
-    declared = set(options(role)) | internal_variables(role)
+    declared = set(options(role)) | internal_variables(role) | inputs()
     assert used_names(role) - declared == set()
 
 
