@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A cluster made by hand: the plain commands of a person who knows them all and types without pause.
 
-Every host works at the same time where it can, so that the comparison does not flatter the collection.
+Every host works at the same time where it can, so that the comparison does not flatter the collection. Several control
+plane nodes get no load balancer: the endpoint's name leads to the first of them.
 """
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ printf 'overlay\\nbr_netfilter\\n' > /etc/modules-load.d/kubernetes.conf
 printf '%s = 1\\n' net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables net.ipv4.ip_forward \
     > /etc/sysctl.d/kubernetes.conf
 sysctl --quiet --load=/etc/sysctl.d/kubernetes.conf
-echo 'KUBELET_EXTRA_ARGS=--node-ip={address}' > /etc/default/kubelet
+echo "KUBELET_EXTRA_ARGS=--node-ip=$(hostname --all-ip-addresses)" > /etc/default/kubelet
 """
 
 PACKAGES = """
@@ -74,7 +76,7 @@ set -eu
 cat > /root/kubeadm.yml <<'END'
 {configuration}
 END
-kubeadm init --config=/root/kubeadm.yml
+kubeadm init --config=/root/kubeadm.yml {options}
 """
 
 FLANNEL = f"""
@@ -132,14 +134,17 @@ class ByHand:
     def build(self) -> None:
         """Make the whole cluster."""
         nodes = self._nodes
-        (master,) = nodes.masters
+        first, *others = nodes.masters
         self._prepare(nodes.names)
         with self._phases.phase("by hand: pulling the images"):
-            nodes.run(master, IMAGES.format(version=kubernetes_version()))
+            nodes.run_on(nodes.masters, IMAGES.format(version=kubernetes_version()))
         with self._phases.phase("by hand: kubeadm init"):
-            nodes.run(master, INIT.format(configuration=self._configuration(master)))
+            options = "--upload-certs" if others else ""
+            answer = nodes.run(first, INIT.format(configuration=self._configuration(first), options=options))
         with self._phases.phase("by hand: flannel"):
-            nodes.run(master, FLANNEL.format(manifest=self._sources.flannel))
+            nodes.run(first, FLANNEL.format(manifest=self._sources.flannel))
+        if others:
+            self._join_control_plane(others, certificate_key(answer))
         self._join(nodes.workers)
         self._wait_ready()
 
@@ -151,11 +156,9 @@ class ByHand:
 
     def _prepare(self, names: Iterable[str]) -> None:
         nodes = self._nodes
-        master = nodes.address(nodes.masters[0])
         chosen = list(names)
         with self._phases.phase("by hand: kernel and names"):
-            for name in chosen:
-                nodes.run(name, PREPARE.format(master=master, endpoint=ENDPOINT, address=nodes.address(name)))
+            nodes.run_on(chosen, PREPARE.format(master=nodes.address(nodes.masters[0]), endpoint=ENDPOINT))
         with self._phases.phase("by hand: packages"):
             packages = " ".join(self._packages)
             script = PACKAGES.format(key=self._sources.key, url=self._sources.packages, packages=packages)
@@ -164,16 +167,24 @@ class ByHand:
             mirrors = " ".join(f"{registry}={url}" for registry, url in self._sources.mirrors.items())
             nodes.run_on(chosen, CONTAINERD.format(mirrors=mirrors, version=kubernetes_version()))
 
+    def _join_control_plane(self, masters: Sequence[str], key: str) -> None:
+        """Join control plane nodes one after the other, because etcd takes one new member at a time."""
+        with self._phases.phase(f"by hand: kubeadm join --control-plane, {len(masters)} one after the other"):
+            command = self._join_command()
+            for name in masters:
+                self._nodes.run(name, f"{command} --control-plane --certificate-key={key}")
+
     def _join(self, workers: Sequence[str]) -> None:
-        (master,) = self._nodes.masters
         with self._phases.phase(f"by hand: kubeadm join, {len(workers)} at once"):
-            command = self._nodes.run(master, "kubeadm token create --ttl=30m --print-join-command").strip()
-            self._nodes.run_on(workers, f"{command} --ignore-preflight-errors=SystemVerification")
+            self._nodes.run_on(workers, self._join_command())
+
+    def _join_command(self) -> str:
+        command = self._nodes.run(self._nodes.masters[0], "kubeadm token create --ttl=30m --print-join-command")
+        return f"{command.strip()} --ignore-preflight-errors=SystemVerification"
 
     def _wait_ready(self) -> None:
-        (master,) = self._nodes.masters
         with self._phases.phase("by hand: until everything is Ready"):
-            self._nodes.run(master, READY)
+            self._nodes.run(self._nodes.masters[0], READY)
 
     def _configuration(self, master: str) -> str:
         """Configuration of kubeadm, with what nodes in containers need (inventories/lab)."""
@@ -204,6 +215,13 @@ class ByHand:
             },
         ]
         return str(yaml.safe_dump_all(documents))
+
+
+def certificate_key(answer: str) -> str:
+    """Key of the uploaded certificates in the answer of `kubeadm init`."""
+    found = re.search(r"--certificate-key ([0-9a-f]{64})\b", answer)
+    assert found, f"kubeadm init named no certificate key:\n{answer}"
+    return found[1]
 
 
 def _download(url: str) -> str:

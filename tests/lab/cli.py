@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("up", help="make a set, or bring an existing one back up", description=up.__doc__)
     command.set_defaults(run=up)
     _add_name(command)
-    command.add_argument("--masters", type=int, default=1, metavar="N", help="control plane nodes (default: 1)")
+    command.add_argument("--masters", type=int, default=3, metavar="N", help="control plane nodes (default: 3)")
     command.add_argument("--workers", type=int, default=2, metavar="N", help="workers (default: 2)")
     command.add_argument("--os", choices=RELEASES, default=RELEASES[0], help="release of Debian (default: %(default)s)")
     command.add_argument(

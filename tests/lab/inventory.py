@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ def folder(paths: Paths, set_name: str) -> Path:
     return REPOSITORY_ROOT / "inventories/lab" if set_name == DEFAULT_SET else paths.inventory(set_name)
 
 
-def hosts(nodes: Iterable[Node], paths: Paths) -> dict[str, Any]:
-    """Content of hosts.yml."""
+def hosts(nodes: Sequence[Node], paths: Paths) -> dict[str, Any]:
+    """Content of hosts.yml; several control plane nodes share the virtual address that is reserved for their set."""
     groups: dict[str, Any] = {CONTROL_PLANE: {"hosts": {}}, WORKERS: {"hosts": {}}}
     for node in nodes:
         groups[node.group]["hosts"][node.name] = {"ansible_host": str(node.address)}
@@ -39,6 +39,9 @@ def hosts(nodes: Iterable[Node], paths: Paths) -> dict[str, Any]:
         "ansible_ssh_common_args": " ".join(ssh.options(paths)),
         "ansible_python_interpreter": "/usr/bin/python3",
     }
+    masters = [node for node in nodes if node.group == CONTROL_PLANE]
+    if len(masters) > 1:
+        variables["cluster_vip"] = str(masters[0].virtual_address)
     return {"k8s_cluster": {"children": groups, "vars": variables}}
 
 
@@ -58,7 +61,7 @@ def source_variables(source: Source, minor: str) -> dict[str, Any]:
     }
 
 
-def write(set_name: str, nodes: Iterable[Node], variables: Mapping[str, Any], paths: Paths) -> Path:
+def write(set_name: str, nodes: Sequence[Node], variables: Mapping[str, Any], paths: Paths) -> Path:
     """Write the inventory of a set and return its folder."""
     target = folder(paths, set_name)
     group_variables = target / "group_vars/k8s_cluster"

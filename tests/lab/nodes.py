@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -32,6 +32,9 @@ WORKERS = "workers"
 NODE_NAMES = {CONTROL_PLANE: "master", WORKERS: "worker"}
 FIRST_HOST_OCTETS = {CONTROL_PLANE: 11, WORKERS: 21}
 LARGEST_COUNTS = {CONTROL_PLANE: 9, WORKERS: 200}
+
+#: Place of the virtual address of a set's API, which no node has as its own.
+VIRTUAL_HOST_OCTET = 10
 
 #: systemd 257 and newer boot on cgroup v1 only when told so; older ones and cgroup v2 take no notice.
 INIT_ARGUMENTS = ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",)
@@ -75,6 +78,11 @@ class Node:
     def mac_address(self) -> str:
         """A locally administered address that stays the same through restarts."""
         return ":".join(f"{octet:02x}" for octet in (0x02, 0x67, *self.address.packed))
+
+    @property
+    def virtual_address(self) -> IPv4Address:
+        """Address that is reserved for the API of the node's set."""
+        return IPv4Network((self.address, 24), strict=False)[VIRTUAL_HOST_OCTET]
 
     def labels(self) -> dict[str, str]:
         """Labels from which the node can be read back."""

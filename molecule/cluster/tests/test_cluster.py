@@ -5,40 +5,34 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 
 import pytest
 from testinfra.host import Host
 
-
-def kubectl(host: Host, resource: str) -> list[dict]:
-    """Items of a resource in all namespaces."""
-    command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf get {resource} --all-namespaces --output json"
-    return json.loads(host.check_output(command))["items"]
+Items = Callable[[str], list[dict]]
 
 
-def test_both_machines_are_ready_nodes(control_plane_node: Host) -> None:
+def test_every_machine_is_a_ready_node(nodes: list[Host], items: Items) -> None:
     ready = {
         node["metadata"]["name"]: next(c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready")
-        for node in kubectl(control_plane_node, "nodes")
+        for node in items("nodes")
     }
-    assert ready == {"molecule-master-1": "True", "molecule-worker-1": "True"}
+    assert ready == {node.check_output("hostname"): "True" for node in nodes}
 
 
 @pytest.mark.parametrize("kind", ["deployments", "daemonsets"])
-def test_every_workload_is_rolled_out(control_plane_node: Host, kind: str) -> None:
+def test_every_workload_is_rolled_out(items: Items, kind: str) -> None:
     waiting = [
         item["metadata"]["name"]
-        for item in kubectl(control_plane_node, kind)
+        for item in items(kind)
         if item["status"].get("unavailableReplicas") or item["status"].get("numberUnavailable")
     ]
     assert waiting == []
 
 
-def test_no_token_to_join_is_left_behind(control_plane_node: Host) -> None:
+def test_no_token_to_join_is_left_behind(items: Items) -> None:
     tokens = [
-        secret["metadata"]["name"]
-        for secret in kubectl(control_plane_node, "secrets")
-        if secret["type"] == "bootstrap.kubernetes.io/token"
+        secret["metadata"]["name"] for secret in items("secrets") if secret["type"] == "bootstrap.kubernetes.io/token"
     ]
     assert tokens == []

@@ -39,6 +39,6 @@ def test_time_service_starts_at_boot(host: Host) -> None:
     assert host.service("systemd-timesyncd").is_enabled
 
 
-def test_endpoint_leads_to_the_control_plane_node(host: Host, control_plane_node: Host) -> None:
+def test_endpoint_leads_to_the_control_plane(host: Host, control_plane_nodes: list[Host]) -> None:
     (address,) = host.addr("api.lab.internal").ipv4_addresses
-    assert address in control_plane_node.check_output("hostname --all-ip-addresses").split()
+    assert [node for node in control_plane_nodes if address in node.check_output("hostname --all-ip-addresses").split()]

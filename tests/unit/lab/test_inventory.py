@@ -34,6 +34,14 @@ def test_hosts_are_grouped_as_the_collection_expects(paths):
     }
 
 
+@pytest.mark.parametrize(
+    ("masters", "virtual_address"), [pytest.param(1, None, id="one"), pytest.param(3, "10.77.3.10", id="several")]
+)
+def test_several_control_plane_nodes_share_a_virtual_address(paths, masters, virtual_address):
+    nodes = plan_set("e2e", 3, {CONTROL_PLANE: masters, WORKERS: 1}, "trixie", "1.7", "built")
+    assert inventory.hosts(nodes, paths)["k8s_cluster"]["vars"].get("cluster_vip") == virtual_address
+
+
 def test_host_keys_are_checked_against_the_list_of_the_lab(paths):
     arguments = inventory.hosts(NODES, paths)["k8s_cluster"]["vars"]["ansible_ssh_common_args"]
     assert f"UserKnownHostsFile={paths.state}/ssh/known_hosts" in arguments

@@ -46,6 +46,12 @@ def test_groups_do_not_run_into_each_other():
     assert len({node.address for node in planned}) == len(planned)
 
 
+def test_the_virtual_address_of_a_set_belongs_to_none_of_its_nodes():
+    planned = plan("e2e", 7, masters=9, workers=200)
+    assert {node.virtual_address for node in planned} == {IPv4Address("10.77.7.10")}
+    assert IPv4Address("10.77.7.10") not in {node.address for node in planned}
+
+
 @pytest.mark.parametrize("counts", [{CONTROL_PLANE: 10}, {WORKERS: 201}, {WORKERS: -1}])
 def test_impossible_counts_are_refused(counts):
     with pytest.raises(LabError, match="possible are 0 to"):
