@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.support import diagnostics
 from tests.e2e.support.cluster import Cluster
+from tests.e2e.support.control_plane import ControlPlane
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import Run, Site
@@ -132,3 +133,44 @@ def cluster(fresh_nodes: LabSet, site: Site, first_run: Run) -> Cluster:
     """The main cluster: Debian trixie, containerd 1.7."""
     first_run.require_success()
     return Cluster(fresh_nodes, site)
+
+
+@pytest.fixture(scope="session")
+def fresh_ha_nodes(open_set: OpenSet, phases: Phases, pytestconfig: pytest.Config) -> Iterator[LabSet]:
+    """Three control plane nodes and two workers that nothing has touched yet, until `ha_cluster` is asked for."""
+    # Whoever needs the other sets has run by now; their clusters would slow this one down.
+    for finished in pytestconfig.stash[SETS].values():
+        finished.kill(finished.names)
+    with open_set(LabSet("e2e-ha", "trixie", "1.7")) as nodes:
+        with phases.phase("making three control plane nodes and two workers"):
+            nodes.up(masters=3, workers=2)
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def ha_site(fresh_ha_nodes: LabSet, work: Path) -> Site:
+    """The playbooks for the highly available set."""
+    return Site(fresh_ha_nodes.inventory, work / "e2e-ha")
+
+
+@pytest.fixture(scope="session")
+def ha_first_run(ha_site: Site, phases: Phases) -> Run:
+    """The run that builds the highly available cluster, as talkative as Ansible can be."""
+    with phases.phase("first run of site.yml, three control plane nodes and two workers"):
+        run = ha_site.run("-vvv")
+    for name, seconds in run.play_seconds():
+        phases.figure(f"  {seconds:6.1f} s  {name}")
+    return run
+
+
+@pytest.fixture(scope="session")
+def ha_cluster(fresh_ha_nodes: LabSet, ha_site: Site, ha_first_run: Run) -> Cluster:
+    """The highly available cluster."""
+    ha_first_run.require_success()
+    return Cluster(fresh_ha_nodes, ha_site)
+
+
+@pytest.fixture(scope="session")
+def ha_control_plane(ha_cluster: Cluster) -> ControlPlane:
+    """The control plane of the highly available cluster."""
+    return ControlPlane(ha_cluster)

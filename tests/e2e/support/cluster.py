@@ -1,13 +1,13 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster on a set of nodes, looked at through kubectl on its control plane node."""
+"""A cluster on a set of nodes, looked at through kubectl on a control plane node."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.e2e.support.lab import LabSet
@@ -20,19 +20,33 @@ HEALTH_SECONDS = 240
 
 @dataclass(frozen=True)
 class Cluster:
-    """The nodes, the way to run site.yml on them, and kubectl."""
+    """The nodes, the way to run site.yml on them, and kubectl.
+
+    :arg asked: control plane node on which kubectl runs; empty for the first one.
+    """
 
     nodes: LabSet
     site: Site
+    asked: str = ""
 
     @property
     def master(self) -> str:
-        """Name of the control plane node."""
-        return self.nodes.masters[0]
+        """Name of the control plane node that is asked."""
+        return self.asked or self.nodes.masters[0]
+
+    def through(self, master: str) -> Cluster:
+        """The same cluster, looked at through another control plane node."""
+        return replace(self, asked=master)
 
     def kubectl(self, arguments: str) -> str:
         """Output of kubectl on the control plane node."""
         return self.nodes.run(self.master, f"{KUBECTL} {arguments}")
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the API in the kubeconfigs of the nodes."""
+        server = self.kubectl("config view --output=jsonpath={.clusters[0].cluster.server}")
+        return server.removeprefix("https://").rsplit(":", 1)[0]
 
     def items(self, arguments: str) -> list[dict[str, Any]]:
         """Objects that `kubectl get` lists."""

@@ -28,14 +28,25 @@ PARTS = {
     "units": "systemctl list-unit-files --no-legend --no-pager",
     "processes": "systemctl list-units --type=service --state=active --plain --no-legend | cut -d ' ' -f 1 | sort",
 }
-SCRIPT = "\n".join(f"echo '== {name}'\n{command}" for name, command in PARTS.items())
+
+#: What stays as it is on a node of a running cluster as long as nobody reconfigures the node.
+PARTS_OF_A_RUNNING_NODE = {
+    **{name: PARTS[name] for name in ("packages", "content of /etc", "kernel settings", "swap", "units")},
+    "kubelet": "find /var/lib/kubelet -maxdepth 1 -type f -exec sha256sum {} + | sort -k 2",
+    "running since": "systemctl show kubelet containerd --property=Id,ActiveState,ExecMainStartTimestamp",
+}
 
 Fingerprint = Mapping[str, str]
 
 
 def take(nodes: LabSet, names: Iterable[str] | None = None) -> Fingerprint:
     """Fingerprint of every named host, or of all."""
-    return nodes.run_on(nodes.names if names is None else names, SCRIPT)
+    return _take(nodes, names, PARTS)
+
+
+def take_running(nodes: LabSet, names: Iterable[str] | None = None) -> Fingerprint:
+    """Fingerprint of nodes on which a cluster is at work."""
+    return _take(nodes, names, PARTS_OF_A_RUNNING_NODE)
 
 
 def differences(before: Fingerprint, after: Fingerprint) -> str:
@@ -45,3 +56,8 @@ def differences(before: Fingerprint, after: Fingerprint) -> str:
         for host in before
         for line in difflib.unified_diff(before[host].splitlines(), after[host].splitlines(), lineterm="", n=0)
     )
+
+
+def _take(nodes: LabSet, names: Iterable[str] | None, parts: Mapping[str, str]) -> Fingerprint:
+    script = "\n".join(f"echo '== {name}'\n{command}" for name, command in parts.items())
+    return nodes.run_on(nodes.names if names is None else names, script)

@@ -4,7 +4,8 @@
 """Killing a run at a moment that is found by a condition on the node, not by the clock.
 
 The node watches for the moment and freezes kubeadm in it, so that killing the controller, which takes longer than some
-of kubeadm's phases, still happens in that very moment.
+of kubeadm's phases, still happens in that very moment. Looking takes longer than some phases as well; therefore kubeadm
+also stands still whenever the node looks, and moves on in small steps.
 """
 
 from __future__ import annotations
@@ -13,61 +14,126 @@ import enum
 import subprocess
 from dataclasses import dataclass
 
+from tests.e2e.support.control_plane import ETCDCTL
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.site import StartedRun
 from tests.e2e.support.waiting import wait_for
 
 WATCH_SECONDS = 300
-KUBECTL_AS_ADMINISTRATOR = "kubectl --kubeconfig=/etc/kubernetes/super-admin.conf --request-timeout=2s"
+STEP_SECONDS = 0.002
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+ETCD_STATUS = f"{ETCDCTL} endpoint status --write-out=json"
 
 
 class Victim(enum.Enum):
     """What is killed together with the controller."""
 
     KUBEADM = "the controller and kubeadm are killed"
+    KUBEADM_BY_REQUEST = "the controller is killed and kubeadm is asked to end"
     NOTHING_ELSE = "the controller is killed while kubeadm goes on"
     POWER = "the power of the node is cut"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment in the life of kubeadm, by a condition that a shell on the node can test."""
+    """A moment in the life of kubeadm, by conditions that a shell on the node can test.
+
+    :arg condition: kubeadm is frozen as soon as this holds.
+    :arg settled: what others on the node shall come to while kubeadm is frozen.
+    """
 
     name: str
     condition: str
+    settled: str = "true"
 
 
-INIT_MOMENTS = {
-    moment.name: moment
-    for moment in (
-        Moment("the CA exists", "test -e /etc/kubernetes/pki/ca.crt"),
-        Moment("the administrator's kubeconfig exists", "test -e /etc/kubernetes/admin.conf"),
-        Moment("the API server's manifest exists", "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"),
-        Moment("etcd has its data folder", "test -d /var/lib/etcd/member"),
-        Moment("the API answers", f"{KUBECTL_AS_ADMINISTRATOR} get --raw=/readyz"),
-        Moment(
-            "the configuration is uploaded",
-            f"{KUBECTL_AS_ADMINISTRATOR} --namespace=kube-system get configmap kubeadm-config",
+def _when_api(question: str, *, kubeconfig: str = "super-admin.conf", file: str = "kube-apiserver.yaml") -> str:
+    """Condition about what kubectl says, which is not asked before there is a manifest."""
+    kubectl = f"kubectl --kubeconfig=/etc/kubernetes/{kubeconfig} --request-timeout=2s"
+    return f"test -e /etc/kubernetes/manifests/{file} && {kubectl} {question}"
+
+
+def _by_name(*moments: Moment) -> dict[str, Moment]:
+    return {moment.name: moment for moment in moments}
+
+
+#: In the order of kubeadm's phases, at least one in each. There is none for upload-certs, which a plain init skips, and
+#: none for show-join-command, which leaves no trace.
+INIT_MOMENTS = _by_name(
+    # preflight
+    Moment("kubeadm has begun", "pgrep -f '^kubeadm init'"),
+    # certs
+    Moment("the CA exists", "test -e /etc/kubernetes/pki/ca.crt"),
+    # kubeconfig
+    Moment("the administrator's kubeconfig exists", "test -e /etc/kubernetes/admin.conf"),
+    # etcd
+    Moment("etcd's manifest exists", "test -e /etc/kubernetes/manifests/etcd.yaml"),
+    # control-plane
+    Moment("the API server's manifest exists", "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"),
+    # kubelet-start
+    Moment("kubelet's configuration exists", "test -e /var/lib/kubelet/config.yaml"),
+    # wait-control-plane
+    Moment("etcd has its data folder", "test -d /var/lib/etcd/member"),
+    Moment("the API answers", _when_api("get --raw=/readyz")),
+    # upload-config
+    Moment("the configuration is uploaded", _when_api("--namespace=kube-system get configmap kubeadm-config")),
+    # mark-control-plane
+    Moment(
+        "the node is marked as one of the control plane",
+        _when_api(f"get nodes --selector={CONTROL_PLANE_LABEL} --output=name | grep ."),
+    ),
+    # bootstrap-token
+    Moment("nodes may bootstrap with tokens", _when_api("get clusterrolebinding kubeadm:kubelet-bootstrap")),
+    # kubelet-finalize
+    Moment("kubelet uses a certificate of its own", "grep kubelet-client-current.pem /etc/kubernetes/kubelet.conf"),
+    # addon
+    Moment("CoreDNS is deployed", _when_api("--namespace=kube-system get deployment coredns")),
+    Moment("kube-proxy is deployed", _when_api("--namespace=kube-system get daemonset kube-proxy")),
+)
+JOIN_MOMENTS = _by_name(
+    Moment("kubelet's bootstrap kubeconfig exists", "test -e /etc/kubernetes/bootstrap-kubelet.conf"),
+    Moment("the CA exists", "test -e /etc/kubernetes/pki/ca.crt"),
+    Moment("kubelet's configuration exists", "test -e /var/lib/kubelet/config.yaml"),
+    Moment("kubelet has its certificate", "test -e /var/lib/kubelet/pki/kubelet-client-current.pem"),
+)
+
+#: The same for a further control plane node.
+CONTROL_PLANE_JOIN_MOMENTS = _by_name(
+    # preflight
+    Moment("kubeadm has begun", "pgrep -f '^kubeadm join'"),
+    # control-plane-prepare
+    Moment("shared keys are downloaded", "ls /etc/kubernetes/pki | grep '^sa.key$\\|^front-proxy-ca.key$'"),
+    Moment("the API server's certificate exists", "test -e /etc/kubernetes/pki/apiserver.crt"),
+    Moment("the administrator's kubeconfig exists", "test -e /etc/kubernetes/admin.conf"),
+    Moment("the API server's manifest exists", "test -e /etc/kubernetes/manifests/kube-apiserver.yaml"),
+    # kubelet-start
+    Moment("kubelet's configuration exists", "test -e /var/lib/kubelet/config.yaml"),
+    # etcd-join
+    Moment("etcd's new member is announced", "test -e /etc/kubernetes/manifests/etcd.yaml"),
+    Moment("etcd runs as a learner", "test -e /etc/kubernetes/manifests/etcd.yaml", f"{ETCD_STATUS} | grep isLearner"),
+    Moment(
+        "etcd's new member votes",
+        f"test -e /etc/kubernetes/manifests/etcd.yaml && {ETCD_STATUS} | grep leader | grep -v isLearner",
+    ),
+    # kubelet-wait-bootstrap
+    Moment("kubelet has its certificate", "test -e /var/lib/kubelet/pki/kubelet-client-current.pem"),
+    # control-plane-join
+    Moment(
+        "the node is marked as one of the control plane",
+        "test -e /var/lib/kubelet/pki/kubelet-client-current.pem && "
+        + _when_api(
+            f"get nodes --selector={CONTROL_PLANE_LABEL} --output=name | grep -x node/$(hostname)",
+            kubeconfig="admin.conf",
+            file="etcd.yaml",
         ),
-        Moment("CoreDNS is deployed", f"{KUBECTL_AS_ADMINISTRATOR} --namespace=kube-system get deployment coredns"),
-    )
-}
-JOIN_MOMENTS = {
-    moment.name: moment
-    for moment in (
-        Moment("kubelet's bootstrap kubeconfig exists", "test -e /etc/kubernetes/bootstrap-kubelet.conf"),
-        Moment("the CA exists", "test -e /etc/kubernetes/pki/ca.crt"),
-        Moment("kubelet's configuration exists", "test -e /var/lib/kubelet/config.yaml"),
-        Moment("kubelet has its certificate", "test -e /var/lib/kubelet/pki/kubelet-client-current.pem"),
-    )
-}
+    ),
+)
 
 
 def interrupt(run: StartedRun, nodes: LabSet, node: str, moment: Moment, victim: Victim) -> None:
     """Wait for the moment on the node, then kill what shall die in it."""
-    watch = f"until ({moment.condition}) >/dev/null 2>&1 && pkill -STOP -x kubeadm; do sleep 0.01; done"
     watcher = subprocess.Popen(
-        nodes.command(node, f"timeout {WATCH_SECONDS} sh -c {_quoted(watch)}"),
+        nodes.command(node, f"timeout {WATCH_SECONDS} sh -c {_quoted(_watch(moment))}"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -90,10 +156,25 @@ def interrupt(run: StartedRun, nodes: LabSet, node: str, moment: Moment, victim:
             run.kill()
 
 
+def _watch(moment: Moment) -> str:
+    """Script that ends in the moment, with kubeadm frozen.
+
+    kubeadm is frozen by its process id: by its name, a child that is just becoming another program would be frozen too,
+    and for ever.
+    """
+    return (
+        f"until kill -STOP $kubeadm 2>/dev/null && ({moment.condition}) >/dev/null 2>&1; "
+        f"do kill -CONT $kubeadm 2>/dev/null || kubeadm=$(pgrep --oldest --exact kubeadm); sleep {STEP_SECONDS}; done; "
+        f"until ({moment.settled}) >/dev/null 2>&1; do sleep 0.1; done"
+    )
+
+
 def _kill(run: StartedRun, nodes: LabSet, node: str, victim: Victim) -> None:
     run.kill()
     if victim is Victim.KUBEADM:
         nodes.run(node, "pkill -KILL -x kubeadm")
+    elif victim is Victim.KUBEADM_BY_REQUEST:
+        nodes.run(node, "pkill -TERM -x kubeadm; pkill -CONT -x kubeadm")
     elif victim is Victim.NOTHING_ELSE:
         nodes.run(node, "pkill -CONT -x kubeadm")
     else:

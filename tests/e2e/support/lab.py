@@ -70,6 +70,11 @@ class LabSet:
         """Names of the workers."""
         return [node.name for node in self.nodes if node.group == lab_nodes.WORKERS]
 
+    @property
+    def vip(self) -> str:
+        """Virtual address that is reserved for the API of the set."""
+        return str(self.nodes[0].virtual_address)
+
     def address(self, name: str) -> str:
         """Address of a node."""
         return str(self._node(name).address)

@@ -26,6 +26,11 @@ PROGRAMS = Path(sys.executable).parent
 RUN_SECONDS = 1200
 
 KUBEADM_NODE = "groundplane.kubeadm.kubeadm_node"
+REMOVE_NODE = "playbooks/remove_node.yml"
+RESET = "playbooks/reset.yml"
+
+#: Exit code of a run in which nothing failed but some hosts did not answer.
+UNREACHABLE_EXIT_CODE = 4
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,20 @@ class Run:
     def require_success(self) -> Run:
         """Fail with the end of the output unless the run succeeded."""
         assert self.returncode == 0, f"{self.command} ended with {self.returncode}:\n{self.tail()}"
+        return self
+
+    def require_success_without_silent_hosts(self) -> Run:
+        """Fail unless the run succeeded on every host that answers."""
+        accepted = (0, UNREACHABLE_EXIT_CODE)
+        assert self.returncode in accepted, f"{self.command} ended with {self.returncode}:\n{self.tail()}"
+        return self
+
+    def require_refusal(self, *words: str) -> Run:
+        """Fail unless the run stopped with a message that holds the words, and before it had changed anything."""
+        assert self.returncode != 0, f"{self.command} was expected to stop:\n{self.tail()}"
+        missing = [word for word in words if word not in self.message]
+        assert not missing, f"The message of {self.command} does not say {missing}:\n{self.tail()}"
+        assert not self.changes(), f"{self.command} changed something: {self.changes()}\n{self.tail()}"
         return self
 
     def require_unchanged(self) -> Run:
@@ -213,12 +232,22 @@ class Site:
         """Folder for what a run hands to the operator, kept out of the checkout."""
         return self.work / "artifacts"
 
-    def run(self, *arguments: str, variables: Mapping[str, Any] | None = None, inventory: Path | None = None) -> Run:
-        """Run to the end."""
-        return self.start(*arguments, variables=variables, inventory=inventory).wait()
+    def run(
+        self,
+        *arguments: str,
+        variables: Mapping[str, Any] | None = None,
+        inventory: Path | None = None,
+        playbook: str | None = None,
+    ) -> Run:
+        """Run to the end: site.yml, or another playbook."""
+        return self.start(*arguments, variables=variables, inventory=inventory, playbook=playbook).wait()
 
     def start(
-        self, *arguments: str, variables: Mapping[str, Any] | None = None, inventory: Path | None = None
+        self,
+        *arguments: str,
+        variables: Mapping[str, Any] | None = None,
+        inventory: Path | None = None,
+        playbook: str | None = None,
     ) -> StartedRun:
         """Start and return at once."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -228,7 +257,7 @@ class Site:
         files.variables.write_text(json.dumps({**self._variables, **(variables or {})}))
         argv = [
             str(PROGRAMS / "ansible-playbook"),
-            self._controller.playbook,
+            playbook or self._controller.playbook,
             f"--inventory={inventory or self.inventory}",
             f"--extra-vars=@{files.variables}",
             *arguments,

@@ -1,0 +1,89 @@
+# Copyright: (c) groundplane.kubeadm contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A join of a further control plane node, killed in any of its phases, converges when site.yml is run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.support.control_plane import ControlPlane
+from tests.e2e.support.interruption import CONTROL_PLANE_JOIN_MOMENTS, Moment, Victim, interrupt
+from tests.e2e.support.phases import Phases
+from tests.e2e.support.site import KUBEADM_NODE, REMOVE_NODE
+
+#: Combinations that `make test` has time for; the others belong to `make test-long`.
+QUICK = {
+    ("etcd runs as a learner", Victim.KUBEADM),
+    ("etcd's new member votes", Victim.KUBEADM_BY_REQUEST),
+}
+
+#: kubeadm that goes on alone would join after all; one moment of each half of its phases is enough for that.
+GOING_ON = {"shared keys are downloaded", "etcd's new member is announced"}
+POWER = {"kubelet's configuration exists", "etcd runs as a learner", "etcd's new member votes"}
+
+
+def _series() -> list[object]:
+    return [
+        pytest.param(
+            moment,
+            victim,
+            id=f"when {moment.name}, {victim.value}",
+            marks=() if (moment.name, victim) in QUICK else pytest.mark.long,
+        )
+        for moment in CONTROL_PLANE_JOIN_MOMENTS.values()
+        for victim in Victim
+        if moment.name in {Victim.NOTHING_ELSE: GOING_ON, Victim.POWER: POWER}.get(victim, {moment.name})
+    ]
+
+
+@pytest.fixture(scope="module")
+def converged(phases: Phases) -> Iterator[dict[str, bool]]:
+    """Whether each killed join converged, by its name."""
+    outcomes: dict[str, bool] = {}
+    yield outcomes
+    phases.figure(f"{sum(outcomes.values())} of {len(outcomes)} killed joins of a control plane node converged")
+
+
+@pytest.fixture
+def two_of_three(ha_control_plane: ControlPlane, phases: Phases) -> tuple[ControlPlane, str]:
+    """A control plane of two nodes, and a machine that shall become the third: it has been it before."""
+    nodes = ha_control_plane.nodes
+    third = nodes.masters[2]
+    with phases.phase(f"remove_node.yml takes {third} out of the cluster and resets its machine"):
+        run = ha_control_plane.cluster.site.run("-e", f"node={third}", playbook=REMOVE_NODE)
+    run.require_success()
+    assert [member.name for member in ha_control_plane.members()] == nodes.masters[:2]
+    return ha_control_plane, third
+
+
+@pytest.mark.parametrize(("moment", "victim"), _series())
+def test_a_killed_join_of_a_control_plane_node_converges_when_run_again(
+    moment: Moment,
+    victim: Victim,
+    two_of_three: tuple[ControlPlane, str],
+    converged: dict[str, bool],
+    phases: Phases,
+) -> None:
+    control_plane, joining = two_of_three
+    site = control_plane.cluster.site
+    name = f"when {moment.name}, {victim.value}"
+    converged[name] = False
+    with phases.phase(f"control plane join: {name}"):
+        interrupt(site.start(), control_plane.nodes, joining, moment, victim)
+    phases.figure(f"  members of etcd after the kill: {', '.join(map(str, control_plane.members()))}")
+
+    with phases.phase("site.yml after the kill"):
+        run = site.run().require_success()
+
+    assert set(run.changed_by(KUBEADM_NODE)) <= {joining}
+    control_plane.require_whole()
+    assert [member.name for member in control_plane.members()] == control_plane.nodes.masters
+    assert not control_plane.cluster.join_secrets()
+    names = [node["metadata"]["name"] for node in control_plane.cluster.items("nodes")]
+    assert sorted(names) == sorted(control_plane.nodes.names)
+    with phases.phase("one more run"):
+        site.run().require_unchanged()
+    converged[name] = True
