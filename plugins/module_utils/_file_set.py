@@ -80,11 +80,17 @@ def changes_to_remove(files: Iterable[WantedFile], directories: Iterable[str], m
 
 
 def remove_empty_parents(path: str, directories: Sequence[str]) -> None:
-    """Remove the folders that a removed file has left empty, up to and including one of the directories."""
+    """Remove the folders that a removed file has left empty, up to and including one of the directories.
+
+    Of several files in one folder, the last to be removed takes the folder along; the others find it gone.
+    """
     for parent in Path(path).parents:
-        if not any(parent == Path(top) or Path(top) in parent.parents for top in directories) or any(parent.iterdir()):
+        if not any(parent == Path(top) or Path(top) in parent.parents for top in directories):
             return
-        parent.rmdir()
+        if parent.exists():
+            if any(parent.iterdir()):
+                return
+            parent.rmdir()
 
 
 def reader_is_outdated(runner: Runner, unit: str, files: Iterable[WantedFile]) -> bool:

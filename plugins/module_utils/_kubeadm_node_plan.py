@@ -268,7 +268,7 @@ def decide_join(host: HostState, target: JoinTarget, node: Node | None) -> Plan:
         if target.votes and not missing:
             return _joined(host) if marked else _unmarked(host)
     if target.control_plane:
-        _refuse_other_learner(target)
+        _refuse_unsettled_members(target)
     return _join(host, target, stale=node is not None or target.member is not None)
 
 
@@ -307,14 +307,22 @@ def _unmarked(host: HostState) -> Plan:
     return Plan("resume-join", "a control plane node without its label", (*_joined(host).steps, Step.MARK))
 
 
-def _refuse_other_learner(target: JoinTarget) -> None:
-    """Stop while the join of another host is half-finished: etcd has room for one learner."""
+def _refuse_unsettled_members(target: JoinTarget) -> None:
+    """Stop while etcd would take no new member: it has room for one learner, and wants every voter connected."""
     for member in target.etcd_members:
-        if member.learner and member is not target.member:
+        if member is target.member:
+            continue
+        if member.learner:
             raise GroundplaneError(
                 f"etcd has a new member at {member.address} that has no vote yet, left by the join of another host",
                 expected="no half-finished join of a control plane node besides this one",
                 remedy="run again with that host in the inventory, or take it out with playbooks/remove_node.yml",
+            )
+        if not member.healthy:
+            raise GroundplaneError(
+                f"the etcd member {member.name} at {member.address} does not answer",
+                expected="all members, since etcd takes no new one while it misses a voter",
+                remedy="start that machine; if it is lost, take it out with playbooks/remove_node.yml, then run again",
             )
 
 

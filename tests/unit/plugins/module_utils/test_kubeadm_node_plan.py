@@ -296,6 +296,11 @@ JOIN_REFUSALS = {
         replace(JOINED_MASTER, manifests=MANIFESTS[:1]),
         *(VOTING_MASTER, MARKED, "lacks kube-apiserver.yaml, kube-controller-manager.yaml, kube-scheduler.yaml"),
     ),
+    "a member of etcd that is down": (
+        FRESH,
+        *(replace(JOINING_MASTER, etcd_members=(FIRST_MEMBER._replace(healthy=False),)), None),
+        "the etcd member master-1 at 192.0.2.11 does not answer",
+    ),
     "worker as control plane": (JOINED, JOINING_MASTER, OWN, "is a worker of the cluster"),
 }
 

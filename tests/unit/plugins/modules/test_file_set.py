@@ -80,6 +80,17 @@ def test_files_that_left_the_set_are_removed_and_foreign_ones_stay(tmp_path: Pat
     assert run_main(file_set, options)["changed"] is False
 
 
+def test_a_whole_folder_of_files_can_leave(tmp_path: Path, run_main: RunMain) -> None:
+    folder = tmp_path / "ours"
+    files = [{"path": str(folder / name), "content": OURS} for name in ("one", "two")]
+    options = {"files": files, "owned_directories": [str(folder)]}
+    run_main(file_set, options)
+
+    assert run_main(file_set, {**options, "files": []})["changed"]
+
+    assert not folder.exists()
+
+
 def test_content_that_its_program_refuses_is_not_written(tmp_path: Path, run_main: RunMain) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     bad.write_text("version = 2\n")
