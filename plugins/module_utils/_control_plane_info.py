@@ -93,12 +93,18 @@ class ControlPlane:
     nodes: tuple[Node, ...] = ()
     configuration: str = ""
 
+    @property
+    def joined(self) -> bool:
+        """Whether the cluster knows this host as a control plane node, which it does at the end of init and join."""
+        return any(node.control_plane and self.address in node.addresses for node in self.nodes)
+
     def as_dict(self) -> dict[str, Any]:
         """The result of the module."""
         return {
             "installed": self.installed,
             "init_unfinished": self.init_unfinished,
             "ready": self.ready,
+            "joined": self.joined,
             "message": self.message,
             "address": self.address,
             "ca_cert_hashes": list(self.ca_cert_hashes),

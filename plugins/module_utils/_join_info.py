@@ -18,14 +18,17 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member, read_etcd
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, Member, read_etcd
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import parse_kubeconfig
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting import wait_until
 
 _CONFIG = "configmap/kubeadm-config"
 # Certificates of the control plane, encrypted with the certificate key; kubeadm deletes them after two hours.
 _CERTIFICATES = "secret/kubeadm-certs"
 _DEFAULT_PORT = "6443"
+# Seconds for which a voter of etcd that does not answer is asked again.
+_PATIENCE = 10
 # In YAML that kubeadm itself wrote; the other possibility is "local".
 _EXTERNAL_ETCD = re.compile(r"^etcd:\n  external:", re.MULTILINE)
 
@@ -78,7 +81,16 @@ def _read_members(runner: Runner, configuration: str, cri_socket: str) -> tuple[
     """Members of the etcd that kubeadm runs; none when it runs none."""
     if _EXTERNAL_ETCD.search(configuration):
         return ()
-    view = read_etcd(runner, cri_socket)
+    views: list[EtcdView | None] = []
+
+    def settled() -> bool:
+        views.append(read_etcd(runner, cri_socket))
+        view = views[-1]
+        return view is not None and all(member.healthy for member in view.members if not member.learner)
+
+    # A member may be busy for a moment, and a join is not to be refused for that.
+    wait_until(settled, _PATIENCE)
+    view = views[-1]
     if view is None:
         raise GroundplaneError(
             "the etcd of this host cannot be asked for its members",

@@ -67,10 +67,16 @@ def bring_to_state(runner: Runner, paths: HostPaths, request: NodeRequest, *, ch
     if check_mode:
         return _predict(runner, paths, request)
     with exclusive(paths.lock, request.timeout):
-        _wait_for_other_kubeadm(paths, request.timeout)
+        waited = _wait_for_other_kubeadm(paths, request.timeout)
         configuration = request.configuration or ""
         host = read_host(runner, paths, etcd_data_of(configuration))
         plan = _decide(runner, host, request, check_mode=False)
+        if waited and Step.JOIN in plan.steps:
+            raise GroundplaneError(
+                "another kubeadm has just ended on this host, and what the cluster was asked for is older than that",
+                expected="a decision about the host as it is now",
+                remedy="run again",
+            )
         validate(runner, plan, configuration)
         apply_plan(plan, Work(runner, paths, host, configuration, request.cri_socket, request.timeout, request.offline))
     return plan
@@ -89,8 +95,10 @@ def _predict(runner: Runner, paths: HostPaths, request: NodeRequest) -> Plan:
     return plan
 
 
-def _wait_for_other_kubeadm(paths: HostPaths, timeout: int) -> None:
-    """Let a kubeadm finish that was started by hand or has outlived the run that started it."""
+def _wait_for_other_kubeadm(paths: HostPaths, timeout: int) -> bool:
+    """Let a kubeadm finish that was started by hand or has outlived the run that started it; True if there was one."""
+    if not running_kubeadm(paths):
+        return False
     if not wait_until(lambda: not running_kubeadm(paths), timeout):
         running = ", ".join(f"{command} (process {pid})" for pid, command in running_kubeadm(paths).items())
         raise GroundplaneError(
@@ -98,6 +106,7 @@ def _wait_for_other_kubeadm(paths: HostPaths, timeout: int) -> None:
             expected="no other kubeadm at work",
             remedy="wait for its end or end it, and run again",
         )
+    return True
 
 
 def _decide(runner: Runner, host: HostState, request: NodeRequest, check_mode: bool) -> Plan:

@@ -28,7 +28,11 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm impor
     reset_argv,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_diagnosis import failure
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_plan import Plan, Step
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_plan import (
+    Plan,
+    Step,
+    own_certificates,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
     DEFAULT_ETCD_DATA,
     HostPaths,
@@ -175,6 +179,12 @@ def _forget(work: Work) -> None:
         work.paths.init_record.unlink()
 
 
+def _drop_certificates(work: Work) -> None:
+    """Remove the certificates that kubeadm join makes for this node alone."""
+    for file in own_certificates(work.host.pki):
+        (work.paths.pki / file).unlink()
+
+
 def _join(work: Work) -> None:
     """Join the cluster."""
     _kubeadm(work, join_argv(), stdin=work.configuration)
@@ -221,6 +231,7 @@ _STEPS: dict[Step, Callable[[Work], None]] = {
     Step.INIT: _init,
     Step.RESUME: _resume,
     Step.FORGET: _forget,
+    Step.DROP_CERTIFICATES: _drop_certificates,
     Step.JOIN: _join,
     Step.MARK: _mark,
     Step.VERIFY_MEMBER: _verify_member,

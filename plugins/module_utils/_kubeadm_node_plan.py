@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import Node
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -32,6 +33,7 @@ _FOR_LIFE = {
     "serviceSubnet": "cluster_service_cidr",
     "dnsDomain": "cluster_dns_domain",
 }
+_OWN_CERTIFICATES = ("apiserver", "front-proxy-client", "etcd/server", "etcd/peer", "etcd/healthcheck-client")
 _OUTCOMES = {
     "init": _CONTROL_PLANE,
     "resume-init": _CONTROL_PLANE,
@@ -53,6 +55,7 @@ class Step(Enum):
     INIT = "initialise the control plane with kubeadm init"
     RESUME = "complete the interrupted kubeadm init"
     FORGET = "remove the record of the kubeadm init, which has ended"
+    DROP_CERTIFICATES = "remove certificates that an interrupted join has left"
     JOIN = "join the cluster with kubeadm join"
     MARK = "mark the node as one of the control plane"
     VERIFY_MEMBER = "see that etcd here is a voting member"
@@ -288,7 +291,20 @@ def _join(host: HostState, target: JoinTarget, *, stale: bool) -> Plan:
     if left:
         found = "remains of an interrupted join, or of a node that the cluster has lost"
         return Plan("rejoin", found, (Step.RESET, Step.CLEAN_UP, *_join_steps(target)), stale)
+    if target.control_plane and "ca.key" in host.pki and own_certificates(host.pki):
+        return Plan(
+            "join", "certificates of an interrupted join", (Step.DROP_CERTIFICATES, *_join_steps(target)), stale
+        )
     return Plan("join", _NOTHING, _join_steps(target), stale)
+
+
+def own_certificates(pki: Sequence[str]) -> list[str]:
+    """Files in kubeadm's folder that belong to one control plane node, unlike those that all of them share.
+
+    kubeadm makes them anew where it has the keys of the CAs, and refuses those of which only one half was written or
+    whose names have changed since.
+    """
+    return [file for file in pki if file.startswith(_OWN_CERTIFICATES)]
 
 
 def _join_steps(target: JoinTarget) -> tuple[Step, ...]:

@@ -553,8 +553,9 @@ def _read_vip_holder(
 
 def _keepalived_is_here(root: Path, vip: str) -> bool:
     """Whether keepalived runs, or would hold the address: one that was killed leaves the address on the interface."""
-    folder = root / "etc/keepalived"
-    words = (word.partition("/")[0] for name in _names(folder) for word in _text(folder / name).split())
+    folders = (root / "etc/keepalived", root / "etc/groundplane")
+    files = (folder / name for folder in folders for name in _names(folder))
+    words = (word.partition("/")[0] for file in files for word in _text(file).split())
     processes = (root / "proc" / name for name in _names(root / "proc") if name.isdigit())
     return vip in words or any(_program(process) == "keepalived" for process in processes)
 

@@ -75,6 +75,13 @@ ready:
   returned: success
   type: bool
   sample: true
+joined:
+  description:
+    - Whether the cluster knows the host as a control plane node, which it does not before C(kubeadm init) or
+      C(kubeadm join) is at its end.
+  returned: success
+  type: bool
+  sample: true
 message:
   description: Why it is not ready, in one line; empty when it is, and where none is installed.
   returned: success

@@ -143,8 +143,9 @@ action:
   description:
     - What was done, or would be done in check mode.
     - V(resume-init) completes an interrupted C(kubeadm init), V(resume-join) an interrupted C(kubeadm join) of a
-      control plane node whose etcd and kubelet have joined, V(reinit) and V(rejoin) run C(kubeadm reset) first,
-      V(repair) removes what a killed run has left behind at its very end and starts the kubelet.
+      control plane node whose etcd and kubelet have joined, V(reinit) and V(rejoin) clean the host up first,
+      with C(kubeadm reset) where kubeadm has been at work, V(repair) removes what a killed run has left behind at its
+      very end and starts the kubelet.
     - In check mode, V(wait) tells that nothing can be decided before a running C(kubeadm) has ended or an installed
       control plane answers. Otherwise the module has waited for that.
   returned: success

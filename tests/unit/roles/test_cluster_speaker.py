@@ -25,7 +25,7 @@ RENDERED = (
 
 
 def host(
-    number: int, *, ready: bool = False, installed: bool = False, unfinished: bool = False, **more: Any
+    number: int, *, ready: bool = False, joined: bool = True, installed: bool = False, unfinished: bool = False
 ) -> dict[str, Any]:
     """Variables of a host whose control plane has been read."""
     node = {"name": f"m{number}", "addresses": [f"192.0.2.{number}", f"m{number}"], "control_plane": True}
@@ -35,10 +35,10 @@ def host(
         "__cluster_control_plane": {
             "installed": installed or ready,
             "ready": ready,
+            "joined": ready and joined,
             "init_unfinished": unfinished,
             "nodes": [node] if ready else [],
         },
-        **more,
     }
 
 
@@ -51,6 +51,8 @@ CASES: dict[str, tuple[list[dict[str, Any]], int]] = {
     "first_replaced": ([host(1), host(2, ready=True), host(3, ready=True)], 2),
     "first_down": ([DOWN, host(2, ready=True), host(3, ready=True)], 2),
     "first_silent": ([host(1, installed=True), host(2, ready=True)], 2),
+    "first_half_joined": ([host(1, ready=True, joined=False), host(2, ready=True)], 2),
+    "half_joined_alone": ([host(1, ready=True, joined=False)], 1),
     "unfinished_second": ([host(1), host(2, installed=True, unfinished=True)], 2),
     "ready_before_unfinished": ([host(1, ready=True, unfinished=True), host(2, ready=True)], 2),
     "nobody_ready": ([host(1), host(2, installed=True)], 2),

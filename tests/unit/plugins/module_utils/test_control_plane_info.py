@@ -11,6 +11,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils import _control_plane_info, _waiting
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import Node
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._control_plane_info import (
     Api,
@@ -122,6 +123,7 @@ def test_nothing_installed(host: Host) -> None:
         "installed": False,
         "init_unfinished": False,
         "ready": False,
+        "joined": False,
         "message": "",
         "address": "",
         "ca_cert_hashes": [],
@@ -137,6 +139,17 @@ def test_init_killed_before_the_manifests(host: Host, fixture_text: FixtureText)
     host.write("/etc/kubernetes/pki/ca.crt", fixture_text("kubeadm/ca.crt"))
     hashes = (ca_cert_hash(fixture_text("kubeadm/ca.crt")),)
     assert host.read(programs={}) == ControlPlane(init_unfinished=True, ca_cert_hashes=hashes)
+
+
+@pytest.mark.parametrize(
+    ("address", "labelled", "joined"),
+    [("192.0.2.11", True, True), ("192.0.2.11", False, False), ("192.0.2.12", True, False)],
+)
+def test_a_control_plane_node_has_joined_when_the_cluster_calls_it_one(
+    address: str, labelled: bool, joined: bool
+) -> None:
+    node = Node("master-1", "uid", True, ("192.0.2.11", "master-1"), labelled, "v1.36.3")
+    assert ControlPlane(address=address, nodes=(node,)).joined is joined
 
 
 def test_ready(host: Host, fixture_text: FixtureText) -> None:

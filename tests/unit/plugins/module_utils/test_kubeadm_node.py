@@ -238,9 +238,18 @@ def test_reset_without_the_cluster(paths: HostPaths) -> None:
 
 
 def test_running_kubeadm_is_waited_for(paths: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = iter([{7: "kubeadm init"}, {7: "kubeadm init"}, {}])
+    running = iter([{7: "kubeadm init"}, {7: "kubeadm init"}, {7: "kubeadm init"}, {}])
     monkeypatch.setattr(_kubeadm_node, "running_kubeadm", lambda paths: next(running))
     assert bring_to_state(FakeRunner([STOPPED]), paths, NodeRequest("reset"), check_mode=False).action == "none"
+
+
+def test_a_join_is_not_decided_by_what_was_read_before_another_one_ended(
+    paths: HostPaths, fixture_text: FixtureText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = iter([{7: "kubeadm join"}, {}])
+    monkeypatch.setattr(_kubeadm_node, "running_kubeadm", lambda paths: next(running))
+    with pytest.raises(GroundplaneError, match="another kubeadm has just ended on this host"):
+        bring_to_state(FakeRunner([STOPPED]), paths, worker(fixture_text), check_mode=False)
 
 
 def test_kubeadm_that_does_not_end(paths: HostPaths) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Sequence
 
 import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils import _kubeadm_node_apply
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, Member
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import (
     config_validate_argv,
     init_argv,
     join_argv,
+    mark_argv,
     own_remains_checks,
     reset_argv,
 )
@@ -108,6 +111,41 @@ def test_resume_waives_own_remains(paths: HostPaths) -> None:
 def test_join(paths: HostPaths) -> None:
     runner = run(paths, [Step.JOIN], [(limited(join_argv()), DONE)], configuration="kind: JoinConfiguration\n")
     assert runner.stdin == ["kind: JoinConfiguration\n"]
+
+
+def test_join_begins_without_certificates_that_a_killed_one_has_left(paths: HostPaths) -> None:
+    own, shared = write(paths, "/etc/kubernetes/pki/apiserver.key"), write(paths, "/etc/kubernetes/pki/ca.key")
+    run(paths, [Step.DROP_CERTIFICATES], [], host=HostState(pki=("apiserver.key", "ca.key")))
+    assert (own.exists(), shared.exists()) == (False, True)
+
+
+def test_marking_reads_the_configuration_of_the_join(paths: HostPaths) -> None:
+    runner = run(paths, [Step.MARK], [(limited(mark_argv()), DONE)], configuration="kind: JoinConfiguration\n")
+    assert runner.stdin == ["kind: JoinConfiguration\n"]
+
+
+VOTER = Member("a1", "master-1", ("https://192.0.2.11:2380",), ("https://192.0.2.11:2379",), False, True)
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (None, "cannot be asked"),
+        (EtcdView((VOTER,), False), "is not a voting member"),
+        (EtcdView((VOTER, VOTER._replace(learner=True)), True), "is not a voting member"),
+    ],
+)
+def test_a_join_that_leaves_no_voter_has_failed(
+    paths: HostPaths, monkeypatch: pytest.MonkeyPatch, view: EtcdView | None, reason: str
+) -> None:
+    monkeypatch.setattr(_kubeadm_node_apply, "read_etcd", lambda runner, socket: view)
+    with pytest.raises(GroundplaneError, match=reason):
+        run(paths, [Step.VERIFY_MEMBER], [])
+
+
+def test_a_join_that_leaves_voters_only_is_complete(paths: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kubeadm_node_apply, "read_etcd", lambda runner, socket: EtcdView((VOTER,), True))
+    run(paths, [Step.VERIFY_MEMBER], [])
 
 
 def test_reset_leaves_nothing(paths: HostPaths) -> None:

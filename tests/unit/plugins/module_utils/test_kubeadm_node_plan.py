@@ -239,6 +239,14 @@ JOIN_PLANS = {
         replace(FRESH, pki=("ca.crt", "ca.key", "sa.key")),
         *(JOINING_MASTER, None, "join", JOIN_ETCD, False),
     ),
+    "control plane, killed during its certificates": (
+        replace(FRESH, pki=("apiserver.key", "ca.crt", "ca.key", "etcd/ca.key", "etcd/peer.crt", "sa.key")),
+        *(JOINING_MASTER, None, "join", (Step.DROP_CERTIFICATES, *JOIN_ETCD), False),
+    ),
+    "control plane with certificates of an external CA": (
+        replace(FRESH, pki=("apiserver.crt", "apiserver.key", "ca.crt")),
+        *(JOINING_MASTER, None, "join", JOIN_ETCD, False),
+    ),
     "control plane on a new machine of an old name": (FRESH, VOTING_MASTER, NOT_READY, "join", JOIN_ETCD, True),
     "control plane on a new machine of an old address": (FRESH, VOTING_MASTER, None, "join", JOIN_ETCD, True),
     "control plane, first with etcd elsewhere": (FRESH, EXTERNAL_ETCD, None, "join", (Step.JOIN,), False),
