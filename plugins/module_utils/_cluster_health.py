@@ -69,8 +69,11 @@ def _pending_nodes(nodes: Sequence[Mapping[str, Any]], wanted: Collection[str]) 
             yield f"Node {name} is not Ready"
 
 
-def _pending_workloads(workloads: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Workloads whose controller has not yet made the pods of the newest specification."""
+def _pending_workloads(workloads: Sequence[Mapping[str, Any]], absent: int) -> Iterator[str]:
+    """Workloads whose controller has not yet made the pods of the newest specification.
+
+    :arg absent: nodes on which a DaemonSet cannot make any, because they are down.
+    """
     for item in workloads:
         status = item.get("status", {})
         label = "{} {}".format(item["kind"], _name(item))
@@ -82,7 +85,7 @@ def _pending_workloads(workloads: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 yield f"{label} has made {made} of {wanted} pods"
         else:
             wanted, made = status.get("desiredNumberScheduled", 0), status.get("updatedNumberScheduled", 0)
-            if made < wanted or not wanted:
+            if made < wanted - absent or not wanted:
                 yield f"{label} has made {made} of {wanted} pods"
 
 
@@ -109,11 +112,12 @@ def judge(objects: Sequence[Mapping[str, Any]], *, nodes: Collection[str], names
         if item["kind"] == "Node" or item["metadata"].get("namespace") in namespaces:
             by_kind[item["kind"]].append(item)
     workloads = by_kind["Deployment"] + by_kind["DaemonSet"]
+    absent = sum(node["metadata"]["name"] not in nodes and not has_condition(node, "Ready") for node in by_kind["Node"])
     empty = sorted(set(namespaces) - {item["metadata"]["namespace"] for item in workloads})
     pending = (
         *_pending_nodes(by_kind["Node"], nodes),
         *(f"Namespace {namespace} has no workload" for namespace in empty),
-        *_pending_workloads(workloads),
+        *_pending_workloads(workloads, absent),
         *_pending_pods(by_kind["Pod"], nodes),
     )
     return Health(pending, tuple(_summarise(by_kind["Node"], workloads, by_kind["Pod"], nodes)))

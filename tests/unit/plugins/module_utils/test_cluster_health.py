@@ -77,6 +77,14 @@ def test_nodes_that_are_not_asked_for_hold_nothing_up(objects):
     assert pending(objects, nodes=["master-1", "worker-1"]) == []
 
 
+def test_a_node_that_is_down_holds_no_daemon_set_up(objects):
+    make_unready(find(objects, "Node", "worker-2"))
+    find(objects, "DaemonSet", "kube-proxy")["status"]["updatedNumberScheduled"] = 2
+    assert pending(objects, nodes=["master-1", "worker-1"]) == []
+    find(objects, "DaemonSet", "kube-proxy")["status"]["updatedNumberScheduled"] = 1
+    assert pending(objects, nodes=["master-1", "worker-1"]) == ["DaemonSet kube-system/kube-proxy has made 1 of 3 pods"]
+
+
 def test_a_pod_that_is_not_ready_is_named(objects):
     pod = find(objects, "Pod", "kube-proxy")
     make_unready(pod)
