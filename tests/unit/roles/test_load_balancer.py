@@ -265,7 +265,10 @@ def test_times_and_limits_of_haproxy_are_the_given_ones(rendered: Rendered) -> N
 def test_masters_speak_to_each_other_alone(rendered: Rendered, host: str, peers: list[str]) -> None:
     assert block(rendered, host, "unicast_peer") == peers
     assert value(rendered, host, "unicast_src_ip") == HOSTS[host]["__cluster_node"]["address"]
-    assert "vrrp_check_unicast_src" in lines(rendered, host, KEEPALIVED)
+
+
+def test_a_master_that_does_not_know_a_new_one_yet_listens_to_it(rendered: Rendered) -> None:
+    assert not [line for line in lines(rendered, "first", KEEPALIVED) if "check_unicast" in line]
 
 
 @pytest.mark.parametrize("host", ["multicast", "multicast_on_the_command_line", "alone"])
