@@ -246,7 +246,7 @@ def _attachments(root: Path) -> _Attachments:
     for file in _entries(root / "var/lib/cni/results"):
         try:
             cached = json.loads(read_text(file) or "")
-            names = {name for name, _ in cached.get("cniArgs") or ()}
+            names = {argument[0] for argument in cached.get("cniArgs") or ()}
             container, network = str(cached["containerId"]), str(cached["networkName"])
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue

@@ -336,6 +336,20 @@ def test_units_read_these_files(rendered: Rendered) -> None:
     assert f"--use-file {KEEPALIVED} " in rendered["first"][KEEPALIVED_UNIT]["content"]
 
 
+@pytest.mark.parametrize(
+    ("host", "node_address", "virtual_address"),
+    [("first", "192.0.2.11", "192.0.2.10/32"), ("ipv6", "2001:db8::12", "2001:db8::1:ab10/128")],
+)
+def test_keepalived_waits_for_the_address_of_the_node_and_leaves_none_behind(
+    rendered: Rendered, host: str, node_address: str, virtual_address: str
+) -> None:
+    unit = lines(rendered, host, KEEPALIVED_UNIT)
+    (before,) = [line for line in unit if line.startswith("ExecStartPre=")]
+    (after,) = [line for line in unit if line.startswith("ExecStopPost=")]
+    assert f" to {node_address})" in before
+    assert f"ip address delete {virtual_address} dev eth0 " in after
+
+
 @pytest.mark.parametrize("unit", [HAPROXY_UNIT, KEEPALIVED_UNIT])
 def test_systemd_never_gives_up(rendered: Rendered, unit: str) -> None:
     assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(lines(rendered, "first", unit))
@@ -362,7 +376,7 @@ def test_only_an_answer_counts_as_life(rendered: Rendered, tmp_path: Path, answe
         listener.listen()
 
         def serve() -> None:
-            connection, _ = listener.accept()
+            connection, _peer = listener.accept()
             with connection:
                 connection.recv(1024)
                 connection.sendall((answer or "").encode())

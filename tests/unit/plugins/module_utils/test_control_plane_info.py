@@ -95,9 +95,9 @@ class Host:
         """An API server that is not ready."""
         return argv("/readyz", root=self.paths.root), result
 
-    def read(self, commands: Commands = (), programs: Mapping[str, str] = KUBECTL, **options: Any) -> ControlPlane:
-        """The control plane as it is read with exactly these commands."""
-        runner = FakeRunner(commands, programs)
+    def read(self, commands: Commands = (), programs: Mapping[str, str] | None = None, **options: Any) -> ControlPlane:
+        """The control plane as it is read with exactly these commands; without programs, kubectl alone is installed."""
+        runner = FakeRunner(commands, KUBECTL if programs is None else programs)
         found = read_control_plane(runner, self.paths, cri_socket=SOCKET, **options)
         runner.assert_finished()
         return found

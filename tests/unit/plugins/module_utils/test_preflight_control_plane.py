@@ -290,7 +290,7 @@ def test_an_even_number_of_etcd_members(number: int, spared: str, fewer: int, mo
     hosts = tuple(f"m{index}" for index in range(number))
     found = judge({}, etcd_hosts=hosts)
     assert set(found) == {("even-control-plane", "warning", hosts)}
-    (even,) = found.values()
+    even = found["even-control-plane", "warning", hosts]
     assert even.found == (
         f"{number} control plane hosts, each with a member of etcd: {spared} may fail, "
         f"which is no more than with {fewer}"
