@@ -16,7 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.yaml.dumper import AnsibleDumper
 from ansible.plugins.action import ActionBase
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig_copy import for_controller
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig_copy import for_controller, is_as_good
 
 
 def _write_private(destination: Path, content: str) -> None:
@@ -34,11 +34,14 @@ def _write_private(destination: Path, content: str) -> None:
 
 
 def _is_current(destination: Path, content: str) -> bool:
-    return (
-        destination.is_file()
-        and destination.stat().st_mode & 0o777 == 0o600
-        and destination.read_text(encoding="utf-8") == content
-    )
+    if not destination.is_file() or destination.stat().st_mode & 0o777 != 0o600:
+        return False
+    try:
+        existing = yaml.safe_load(destination.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        return False
+    wanted = yaml.safe_load(content)
+    return bool(existing == wanted) or is_as_good(existing, wanted)
 
 
 class ActionModule(ActionBase):

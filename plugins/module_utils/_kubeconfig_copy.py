@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from datetime import timedelta
 from typing import Any, Mapping
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import not_after
+
+# Less than what a renewal adds, more than lies between the joins of one cluster's control plane nodes as a rule.
+_ABOUT_AS_LONG = timedelta(days=30)
 
 _AUTHORITY = re.compile(r"^[\s-]*certificate-authority-data:\s*(?P<data>\S+)\s*$", re.MULTILINE)
 _ENTRY = re.compile(r"^(?:[\s-]*)(?:server|user|token|client-certificate|client-certificate-data):", re.MULTILINE)
@@ -36,6 +42,25 @@ def may_replace(existing: str | None, wanted: str) -> bool:
 def is_copy(existing: str, source: str) -> bool:
     """Whether a user's kubeconfig is a copy of another one, whose credentials may have been renewed meanwhile."""
     return bool(certificate_authorities(existing)) and may_replace(existing, source)
+
+
+def is_as_good(existing: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a copy on the controller need not be replaced, though its administrator's certificate is another one.
+
+    Every control plane node has a certificate of its own for the administrator. A copy from one is as good as that from
+    another while it lives about as long; a renewed one lives longer by a year.
+    """
+    if not isinstance(existing, Mapping) or {**existing, "users": None} != {**wanted, "users": None}:
+        return False
+    try:
+        ends = [
+            not_after(base64.b64decode(kubeconfig["users"][0]["user"]["client-certificate-data"]).decode("ascii"))
+            for kubeconfig in (existing, wanted)
+        ]
+        names = [kubeconfig["users"][0]["name"] for kubeconfig in (existing, wanted)]
+    except (GroundplaneError, KeyError, IndexError, TypeError, ValueError):
+        return False
+    return names[0] == names[1] and ends[0] > ends[1] - _ABOUT_AS_LONG
 
 
 def for_controller(kubeconfig: Mapping[str, Any], *, cluster_name: str, server: str) -> dict[str, Any]:

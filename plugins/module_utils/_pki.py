@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import ipaddress
 import re
+from datetime import datetime
 from typing import Callable, NamedTuple, TypeVar
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -25,6 +26,8 @@ _INTEGER = 0x02
 _OCTET_STRING = 0x04
 _OBJECT_IDENTIFIER = 0x06
 _SEQUENCE = 0x30
+# UTCTime and GeneralizedTime, which certificates may only have in these forms.
+_TIME_FORMATS = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 _EXPLICIT_VERSION = 0xA0
 _EXPLICIT_EXTENSIONS = 0xA3
 
@@ -85,6 +88,11 @@ def subject_alt_names(pem: str) -> SubjectAltNames:
     return _read_body(_first_body(pem), _alt_names)
 
 
+def not_after(pem: str) -> datetime:
+    """End of the life of the first certificate in a PEM text."""
+    return _read_body(_first_body(pem), _not_after)
+
+
 def _first_body(pem: str) -> str:
     """Body of the first PEM block with a certificate."""
     match = _CERTIFICATE.search(pem)
@@ -117,19 +125,38 @@ def subject_public_key_info(certificate: bytes) -> bytes:
 
 def _key_and_after(certificate: bytes) -> tuple[_Element, bytes]:
     """The public key of a certificate, and what stands behind it."""
+    _before, rest = _before_key(certificate)
+    key, after = _read_element(rest)
+    _content(key, _SEQUENCE)
+    return key, after
+
+
+def _before_key(certificate: bytes) -> tuple[list[_Element], bytes]:
+    """serialNumber, signature, issuer, validity and subject of a certificate, and what stands behind them."""
     outer, _rest = _read_element(certificate)
     signed, _signature = _read_element(_content(outer, _SEQUENCE))
     rest = _content(signed, _SEQUENCE)
     first, after_first = _read_element(rest)
     if first.tag == _EXPLICIT_VERSION:
         rest = after_first
+    before = []
     for tag in (_INTEGER, _SEQUENCE, _SEQUENCE, _SEQUENCE, _SEQUENCE):
-        # serialNumber, signature, issuer, validity, subject stand before the key.
         element, rest = _read_element(rest)
         _content(element, tag)
-    key, after = _read_element(rest)
-    _content(key, _SEQUENCE)
-    return key, after
+        before.append(element)
+    return before, rest
+
+
+def _not_after(certificate: bytes) -> datetime:
+    """End of the validity of a certificate in DER (RFC 5280, section 4.1.2.5)."""
+    before, _rest = _before_key(certificate)
+    times = _elements(before[3].content)
+    if len(times) != 2 or times[1].tag not in _TIME_FORMATS:
+        raise _MalformedError("the validity is not two times")
+    try:
+        return datetime.strptime(times[1].content.decode("ascii"), _TIME_FORMATS[times[1].tag])
+    except ValueError as error:
+        raise _MalformedError(f"the validity cannot be read: {error}") from error
 
 
 def _alt_names(certificate: bytes) -> SubjectAltNames:

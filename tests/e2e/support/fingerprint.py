@@ -31,7 +31,9 @@ PARTS = {
 
 #: What stays as it is on a node of a running cluster as long as nobody reconfigures the node.
 PARTS_OF_A_RUNNING_NODE = {
-    **{name: PARTS[name] for name in ("packages", "content of /etc", "kernel settings", "swap", "units")},
+    **{name: PARTS[name] for name in ("packages", "content of /etc", "kernel settings", "swap")},
+    # Without the scopes of containers.
+    "units": f"{PARTS['units']} | grep -v ' transient '",
     "kubelet": "find /var/lib/kubelet -maxdepth 1 -type f -exec sha256sum {} + | sort -k 2",
     "running since": "systemctl show kubelet containerd --property=Id,ActiveState,ExecMainStartTimestamp",
 }

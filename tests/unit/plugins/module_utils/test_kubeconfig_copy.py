@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import subprocess
+
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig_copy import (
     for_controller,
+    is_as_good,
     is_copy,
     may_replace,
 )
@@ -87,3 +92,36 @@ def test_context_cluster_and_user_are_named_after_the_cluster():
 def test_a_file_with_two_clusters_is_refused():
     with pytest.raises(GroundplaneError, match="2 clusters and 1 users"):
         for_controller({**ADMIN, "clusters": ADMIN["clusters"] * 2}, cluster_name="x", server="https://192.0.2.10:6443")
+
+
+def fetched(tmp_path, days, server="https://192.0.2.10:6443"):
+    """The controller's copy with a certificate of this many days for the administrator."""
+    made = ["-keyout", "/dev/null", "-out", str(tmp_path / "admin.crt"), "-days", str(days)]
+    argv = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=admin", "-newkey", "ec", "-pkeyopt"]
+    subprocess.run([*argv, "ec_paramgen_curve:P-256", *made], check=True, capture_output=True)
+    user = {"client-certificate-data": base64.b64encode((tmp_path / "admin.crt").read_bytes()).decode()}
+    admin = {**ADMIN, "users": [{"name": "kubernetes-admin", "user": user}]}
+    return for_controller(admin, cluster_name="production", server=server)
+
+
+def test_a_copy_from_another_control_plane_node_is_as_good(tmp_path):
+    assert is_as_good(fetched(tmp_path, 365), fetched(tmp_path, 366))
+
+
+def test_a_copy_does_not_outlive_a_renewal(tmp_path):
+    assert not is_as_good(fetched(tmp_path, 60), fetched(tmp_path, 365))
+
+
+@pytest.mark.parametrize("damage", ["server", "certificate", "user", "shape"])
+def test_a_copy_that_says_anything_else_is_not_as_good(tmp_path, damage):
+    wanted = fetched(tmp_path, 365)
+    existing = copy.deepcopy(wanted)
+    if damage == "server":
+        existing["clusters"][0]["cluster"]["server"] = "https://192.0.2.11:6443"
+    elif damage == "certificate":
+        existing["users"][0]["user"]["client-certificate-data"] = "bm9uZQ=="
+    elif damage == "user":
+        existing["users"][0]["name"] = "somebody"
+    else:
+        existing = "kind: Config"
+    assert not is_as_good(existing, wanted)

@@ -18,6 +18,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import (
     ca_cert_hash,
     ca_cert_hashes,
     certificate_der,
+    not_after,
     subject_alt_names,
     subject_public_key_info,
 )
@@ -175,3 +176,11 @@ def test_malformed_alt_names(tmp_path: Path, name: bytes, replacement: bytes, re
     body = base64.b64encode(der.replace(name, replacement)).decode()
     with pytest.raises(GroundplaneError, match=reason):
         subject_alt_names(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+
+
+@pytest.mark.parametrize("days", ["2", "36500"], ids=["UTCTime", "GeneralizedTime"])
+def test_end_of_life(tmp_path: Path, days: str) -> None:
+    certificate = make_certificate(tmp_path, KEYS["ecdsa-p256"], "-days", days)
+    said = openssl("x509", "-noout", "-enddate", stdin=certificate.encode()).decode().strip()
+
+    assert not_after(certificate).strftime("notAfter=%b %e %H:%M:%S %Y GMT") == said
