@@ -125,7 +125,11 @@ WRONG_INPUTS = (
     ),
     WrongInput("an address that is none", ("cluster_node_ip", "10.77.1"), {"cluster_node_ip": "10.77.1"}),
     WrongInput("no control plane node", ("control_plane", "one host"), change=_no_control_plane),
-    WrongInput("two control plane nodes", ("control_plane", "one host"), change=_worker_in_control_plane),
+    WrongInput(
+        "two control plane nodes and nothing before them",
+        ("control_plane", "cluster_vip"),
+        change=_worker_in_control_plane,
+    ),
     WrongInput("a host in both groups", ("master-1", "control_plane", "workers"), change=_host_in_both_groups),
     WrongInput("an inventory without hosts", ("k8s_cluster", "inventories/"), change=_empty),
     WrongInput("one machine under two names", ("worker-1", "the-same-again"), change=_one_machine_under_two_names),
