@@ -72,8 +72,9 @@ INIT = """\
 #!/bin/sh
 set -eu
 mount --make-rshared /
-ip address add "$LAB_ADDRESS" dev eth0
-ip route add default via "$LAB_GATEWAY"
+# Of a node that was just killed, the network may still be there.
+ip address replace "$LAB_ADDRESS" dev eth0
+ip route replace default via "$LAB_GATEWAY"
 name=$(cat /etc/hostname)
 umount /etc/hostname
 if [ ! -s /etc/hostname ]; then
