@@ -21,6 +21,9 @@ from tests.e2e.support.site import REMOVE_NODE, Run
 from tests.e2e.support.waiting import wait_for
 from tests.e2e.support.workload import Web
 
+# Two joins of control plane nodes, a second run and the loss of a node: several minutes.
+pytestmark = pytest.mark.long
+
 #: Who a worker is to the cluster. A change would mean that it had to join again.
 IDENTITY = "sha256sum /etc/kubernetes/kubelet.conf /var/lib/kubelet/pki/kubelet-client-current.pem"
 HOSTS_OF_KUBE_PROXY = (

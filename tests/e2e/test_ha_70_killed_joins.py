@@ -14,11 +14,8 @@ from tests.e2e.support.interruption import CONTROL_PLANE_JOIN_MOMENTS, Moment, V
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import KUBEADM_NODE, REMOVE_NODE
 
-#: Combinations that `make test` has time for; the others belong to `make test-long`.
-QUICK = {
-    ("etcd runs as a learner", Victim.KUBEADM),
-    ("etcd's new member votes", Victim.KUBEADM_BY_REQUEST),
-}
+# Minutes for each moment.
+pytestmark = pytest.mark.long
 
 #: kubeadm that goes on alone would join after all; one moment of each half of its phases is enough for that.
 GOING_ON = {"shared keys are downloaded", "etcd's new member is announced"}
@@ -27,12 +24,7 @@ POWER = {"kubelet's configuration exists", "etcd runs as a learner", "etcd's new
 
 def _series() -> list[object]:
     return [
-        pytest.param(
-            moment,
-            victim,
-            id=f"when {moment.name}, {victim.value}",
-            marks=() if (moment.name, victim) in QUICK else pytest.mark.long,
-        )
+        pytest.param(moment, victim, id=f"when {moment.name}, {victim.value}")
         for moment in CONTROL_PLANE_JOIN_MOMENTS.values()
         for victim in Victim
         if moment.name in {Victim.NOTHING_ELSE: GOING_ON, Victim.POWER: POWER}.get(victim, {moment.name})

@@ -77,7 +77,7 @@ def test_the_reset_of_a_worker_leaves_the_others_alone(worker_reset: WorkerReset
     worker_reset.run.require_success()
     assert not worker_reset.changes_elsewhere
     assert sorted(node["metadata"]["name"] for node in ha_cluster.items("nodes")) == sorted(worker_reset.others)
-    ha_cluster.require_healthy(worker_reset.others)
+    ha_cluster.wait_healthy(worker_reset.others)
 
 
 def test_the_worker_joins_again(worker_reset: WorkerReset, ha_control_plane: ControlPlane, phases: Phases) -> None:

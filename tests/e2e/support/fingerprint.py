@@ -34,7 +34,11 @@ PARTS_OF_A_RUNNING_NODE = {
     **{name: PARTS[name] for name in ("packages", "content of /etc", "kernel settings", "swap")},
     # Without the scopes of containers.
     "units": f"{PARTS['units']} | grep -v ' transient '",
-    "kubelet": "find /var/lib/kubelet -maxdepth 1 -type f -exec sha256sum {} + | sort -k 2",
+    # Its configuration; the files beside it keep the state of pods, which come and go.
+    "kubelet": (
+        "find /var/lib/kubelet -maxdepth 1 \\( -name config.yaml -o -name kubeadm-flags.env \\) "
+        "-exec sha256sum {} + | sort -k 2"
+    ),
     "running since": "systemctl show kubelet containerd --property=Id,ActiveState,ExecMainStartTimestamp",
 }
 
