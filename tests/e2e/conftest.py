@@ -36,9 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def say(message: str) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
-        if reporter:
-            reporter.ensure_newline()
-            reporter.write_line(f"[{time.monotonic() - started:7.1f} s] {message}")
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        if reporter and capture:
+            # Phases begin and end inside of tests, whose output pytest keeps to itself.
+            with capture.global_and_fixture_disabled():
+                reporter.ensure_newline()
+                reporter.write_line(f"[{time.monotonic() - started:7.1f} s] {message}")
 
     config.stash[PHASES] = Phases(say)
     config.stash[SETS] = {}
