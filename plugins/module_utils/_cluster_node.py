@@ -38,6 +38,9 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting impor
 # Seconds until etcd agrees to a change of members and has a leader again, and until the API server has deleted a Node.
 # etcd refuses changes for five seconds after a connection between its members was interrupted.
 _SETTLE_TIMEOUT = 60
+# Seconds for which pods are waited for before the node is looked at again: one that has just died is called Ready for
+# about fifty seconds more, and its pods never end.
+_DRAIN_STEP = 15
 
 _ETCD_MANIFEST = "etc/kubernetes/manifests/etcd.yaml"
 # The one kubeconfig of a control plane node that leads to its own API server and not to the endpoint, which may stand
@@ -46,7 +49,8 @@ _LOCAL_KUBECONFIG = "etc/kubernetes/controller-manager.conf"
 
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HELD_BACK = re.compile(r'^error when evicting pods/"([^"]+)" -n "([^"]+)" .*disruption budget', re.MULTILINE)
-_STILL_THERE = re.compile(r'pods/"([^"]+)" -n "([^"]+)": global timeout reached')
+_TIMED_OUT = "global timeout reached"
+_STILL_THERE = re.compile(rf'pods/"([^"]+)" -n "([^"]+)": {_TIMED_OUT}')
 _DRAIN_ERROR = re.compile(r"^error: unable to drain node \S+ due to error: (.*), continuing command", re.MULTILINE)
 
 
@@ -328,21 +332,40 @@ def _apply(runner: Runner, api: _Api, removal: Removal, request: RemovalRequest)
 
 
 def _drain(api: _Api, request: RemovalRequest) -> None:
-    result = api.ask(*drain_arguments(request.name, request.drain_timeout))
-    if result.rc == 0:
-        return
+    """Move the pods of a node away, as long as the node lives: nobody ends those of one that dies meanwhile."""
+    left = request.drain_timeout
+    while True:
+        step = min(left, _DRAIN_STEP)
+        left -= step
+        result = api.ask(*drain_arguments(request.name, step))
+        if result.rc == 0:
+            return
+        if _TIMED_OUT not in result.stderr or not left:
+            raise _drain_failure(request, result)
+        if not _is_ready(api, request.name):
+            return
+
+
+def _is_ready(api: _Api, name: str) -> bool:
+    """Whether the cluster still takes a node for a living one."""
+    found = parse_objects(api.run("get", "node", name, "--ignore-not-found", "--output=json").stdout)
+    return any(node_of(item).ready for item in found)
+
+
+def _drain_failure(request: RemovalRequest, result: Result) -> GroundplaneError:
+    """What is said when the pods of a living node are still there at the end."""
     cordoned = f"nothing was removed, and the node stays cordoned (undo that with `kubectl uncordon {request.name}`)"
     pending = set(_STILL_THERE.findall(_drain_error(result)))
     held_back = sorted(f"{namespace}/{pod}" for pod, namespace in pending & set(_HELD_BACK.findall(result.stderr)))
     if held_back:
-        raise GroundplaneError(
+        return GroundplaneError(
             f"disruption budgets have not let the node {request.name} be drained within {request.drain_timeout} "
             f"seconds; they hold back {', '.join(held_back)}",
             expected="enough replicas on other nodes",
             remedy="see `kubectl get poddisruptionbudgets --all-namespaces`, scale the workloads up or relax their "
             f"budgets, and run again; {cordoned}",
         )
-    raise GroundplaneError(
+    return GroundplaneError(
         f"the node {request.name} could not be drained: {_drain_error(result)}",
         expected=f"a node without pods after {request.drain_timeout} seconds",
         remedy=f"see what keeps the pods, or remove the node without draining it (drain: false); {cordoned}",

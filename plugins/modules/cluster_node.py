@@ -47,7 +47,7 @@ options:
   drain:
     description:
       - Whether to cordon and drain the node first. A node that is not Ready is never drained, since nothing there could
-        end the pods.
+        end the pods; where a node ceases to be Ready meanwhile, its pods are not waited for any longer.
       - Pods of DaemonSets stay, data in volumes of the type C(emptyDir) are lost.
       - Pods without a controller, which nothing would start again elsewhere, stop the module before it has changed
         anything.

@@ -81,4 +81,5 @@ def test_site_works_again_as_soon_as_two_control_plane_nodes_are_up(loss: Loss, 
     run.require_success_without_silent_hosts()
     assert not run.changes()
     ready = loss.control_plane.through(loss.alive).cluster.ready_nodes()
-    assert set(ready) == set(nodes.names) - {still_down}
+    # What the cluster believes of the node that is still down was written before nobody could write any more.
+    assert set(nodes.names) - {still_down} <= set(ready)

@@ -288,11 +288,25 @@ def deleting_node(name: str, deleted: Result = DONE, left: Result = DONE) -> lis
     ]
 
 
-def draining(name: str, real: Result | None = None, dry: Result = DONE, timeout: int = 300) -> list[Any]:
-    """The trial of a drain, and the drain itself."""
-    arguments = drain_arguments(name, timeout)
-    commands = [(api(*arguments, "--dry-run=client"), dry)]
-    return [*commands, (api(*arguments), real)] if real else commands
+def trying_to_drain(name: str, answer: Result = DONE) -> list[Any]:
+    """The trial of a drain."""
+    return [(api(*drain_arguments(name, 300), "--dry-run=client"), answer)]
+
+
+def draining(fixture_text: FixtureText, name: str, *answers: Result) -> list[Any]:
+    """A drain in steps, between which the node is looked at."""
+    steps = [(api(*drain_arguments(name, 15)), answer) for answer in answers]
+    looks = [looking_at(fixture_text, name, ready=True)] * len(answers)
+    return [command for pair in zip(steps, looks, strict=True) for command in pair][:-1]
+
+
+def looking_at(fixture_text: FixtureText, name: str, *, ready: bool) -> Any:
+    """The look at a node in the middle of its drain."""
+    nodes = json.loads(fixture_text("kubectl/lost_control_plane_nodes.json"))["items"]
+    node = next(item for item in nodes if item["metadata"]["name"] == name)
+    condition = next(item for item in node["status"]["conditions"] if item["type"] == "Ready")
+    condition["status"] = "True" if ready else "Unknown"
+    return api("get", "node", name, "--ignore-not-found", "--output=json"), Result(0, json.dumps(node), "")
 
 
 def run(root: Path, commands: Sequence[Any], name: str, *, check_mode: bool = False, **options: Any) -> Any:
@@ -353,14 +367,36 @@ class TestRun:
     def test_worker(self, root: Path, fixture_text: FixtureText) -> None:
         commands = [
             *reading(fixture_text),
-            *draining("worker-1", DONE, timeout=60),
+            *trying_to_drain("worker-1"),
+            *draining(fixture_text, "worker-1", DONE),
             *deleting_node("worker-1"),
         ]
-        assert run(root, commands, "worker-1", drain_timeout=60).drain
+        assert run(root, commands, "worker-1").drain
+
+    def test_pods_that_take_their_time(self, root: Path, fixture_text: FixtureText) -> None:
+        slow = Result(1, "", fixture_text("kubectl/drain_disruption_budget.stderr"))
+        commands = [
+            *reading(fixture_text),
+            *trying_to_drain("worker-1"),
+            *draining(fixture_text, "worker-1", slow, slow, DONE),
+            *deleting_node("worker-1"),
+        ]
+        assert run(root, commands, "worker-1").drain
+
+    def test_node_that_dies_while_it_is_drained(self, root: Path, fixture_text: FixtureText) -> None:
+        slow = Result(1, "", fixture_text("kubectl/drain_disruption_budget.stderr"))
+        commands = [
+            *reading(fixture_text),
+            *trying_to_drain("worker-1"),
+            *draining(fixture_text, "worker-1", slow, slow),
+            looking_at(fixture_text, "worker-1", ready=False),
+            *deleting_node("worker-1"),
+        ]
+        assert run(root, commands, "worker-1").drain
 
     def test_pods_without_controller(self, root: Path, fixture_text: FixtureText) -> None:
         refused = Result(1, "", fixture_text("kubectl/drain_no_controller.stderr"))
-        commands = [*reading(fixture_text), *draining("worker-1", dry=refused)]
+        commands = [*reading(fixture_text), *trying_to_drain("worker-1", refused)]
         with pytest.raises(
             GroundplaneError, match=r"declare no controller .*: default/lonely\. .* nothing was changed"
         ):
@@ -368,22 +404,33 @@ class TestRun:
 
     def test_disruption_budget(self, root: Path, fixture_text: FixtureText) -> None:
         failed = Result(1, "", fixture_text("kubectl/drain_disruption_budget.stderr"))
-        commands = [*reading(fixture_text), *draining("worker-1", failed)]
+        commands = [
+            *reading(fixture_text),
+            (api(*drain_arguments("worker-1", 20), "--dry-run=client"), DONE),
+            (api(*drain_arguments("worker-1", 15)), failed),
+            looking_at(fixture_text, "worker-1", ready=True),
+            (api(*drain_arguments("worker-1", 5)), failed),
+        ]
         with pytest.raises(
             GroundplaneError,
             match=r"hold back default/web-c7b4d8587-2kmmn, default/web-c7b4d8587-nkq2k\. .*nothing was removed",
         ):
-            run(root, commands, "worker-1")
+            run(root, commands, "worker-1", drain_timeout=20)
 
     def test_pod_that_does_not_end(self, root: Path, fixture_text: FixtureText) -> None:
         said = 'error when waiting for pod "web-1" in namespace "default" to terminate: global timeout reached: 8s'
         line = f'error: unable to drain node "worker-1" due to error: {said}, continuing command...\n'
-        commands = [*reading(fixture_text), *draining("worker-1", Result(1, "", line))]
+        commands = [
+            *reading(fixture_text),
+            (api(*drain_arguments("worker-1", 8), "--dry-run=client"), DONE),
+            (api(*drain_arguments("worker-1", 8)), Result(1, "", line)),
+        ]
         with pytest.raises(GroundplaneError, match='pod "web-1" in namespace .* stays cordoned'):
-            run(root, commands, "worker-1")
+            run(root, commands, "worker-1", drain_timeout=8)
 
     def test_drain_that_fails_for_no_known_reason(self, root: Path, fixture_text: FixtureText) -> None:
-        commands = [*reading(fixture_text), *draining("worker-1", Result(1, "", "connection refused\n"))]
+        refused = Result(1, "", "connection refused\n")
+        commands = [*reading(fixture_text), *trying_to_drain("worker-1"), *draining(fixture_text, "worker-1", refused)]
         with pytest.raises(GroundplaneError, match="could not be drained: connection refused"):
             run(root, commands, "worker-1")
 
@@ -434,7 +481,12 @@ class TestRun:
     ) -> None:
         monkeypatch.setattr(_cluster_node, "_SETTLE_TIMEOUT", 0)
         left = Result(0, "node/worker-1\n", "")
-        commands = [*reading(fixture_text), *draining("worker-1", DONE), *deleting_node("worker-1", DONE, left)]
+        commands = [
+            *reading(fixture_text),
+            *trying_to_drain("worker-1"),
+            *draining(fixture_text, "worker-1", DONE),
+            *deleting_node("worker-1", DONE, left),
+        ]
         with pytest.raises(GroundplaneError, match="Node object worker-1 is still there .* see its finalizers"):
             run(root, commands, "worker-1")
 
