@@ -49,8 +49,9 @@ _LOCAL_KUBECONFIG = "etc/kubernetes/controller-manager.conf"
 
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HELD_BACK = re.compile(r'^error when evicting pods/"([^"]+)" -n "([^"]+)" .*disruption budget', re.MULTILINE)
-_TIMED_OUT = "global timeout reached"
-_STILL_THERE = re.compile(rf'pods/"([^"]+)" -n "([^"]+)": {_TIMED_OUT}')
+# The first of pods that could not be evicted in time, the second of pods that were and have not ended.
+_TIMED_OUT = re.compile(r"global timeout reached|to terminate: context deadline exceeded")
+_STILL_THERE = re.compile(r'pods/"([^"]+)" -n "([^"]+)": global timeout reached')
 _DRAIN_ERROR = re.compile(r"^error: unable to drain node \S+ due to error: (.*), continuing command", re.MULTILINE)
 
 
@@ -340,7 +341,7 @@ def _drain(api: _Api, request: RemovalRequest) -> None:
         result = api.ask(*drain_arguments(request.name, step))
         if result.rc == 0:
             return
-        if _TIMED_OUT not in result.stderr or not left:
+        if not _TIMED_OUT.search(result.stderr) or not left:
             raise _drain_failure(request, result)
         if not _is_ready(api, request.name):
             return

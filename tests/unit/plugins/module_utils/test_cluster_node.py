@@ -384,7 +384,7 @@ class TestRun:
         assert run(root, commands, "worker-1").drain
 
     def test_node_that_dies_while_it_is_drained(self, root: Path, fixture_text: FixtureText) -> None:
-        slow = Result(1, "", fixture_text("kubectl/drain_disruption_budget.stderr"))
+        slow = Result(1, "", fixture_text("kubectl/drain_dead_node.stderr"))
         commands = [
             *reading(fixture_text),
             *trying_to_drain("worker-1"),
