@@ -178,8 +178,11 @@ def parse_session(ssh_connection: str) -> Session | None:
     fields = ssh_connection.split()
     if len(fields) != 4 or not fields[3].isdigit():
         return None
-    # The client of a link-local connection is followed by the interface, and IPv4 may come in the clothes of IPv6.
-    client = ipaddress.ip_address(fields[0].partition("%")[0])
+    try:
+        # The client of a link-local connection is followed by the interface.
+        client = ipaddress.ip_address(fields[0].partition("%")[0])
+    except ValueError:
+        return None
     mapped = client.ipv4_mapped if client.version == 6 else None
     return Session(client=str(mapped or client), port=int(fields[3]))
 
