@@ -121,7 +121,7 @@ RULE_OPTIONS = frozenset(
 )
 RULE_TARGETS = ("accept", "drop", "reject", "return")
 
-_CLUSTER_PORT = re.compile(r"(?P<ports>[0-9]{1,5}(:[0-9]{1,5})?)/(?P<protocol>tcp|udp)")
+_PORTS = re.compile(r"[0-9]{1,5}(:[0-9]{1,5})?")
 
 
 class Choices(NamedTuple):
@@ -286,6 +286,9 @@ def rule_problem(rule: Rule) -> str:
         return "has the target {!r} instead of {}".format(rule.get("target"), ", ".join(RULE_TARGETS))
     if rule.get("ports") and str(rule.get("protocol", "")) not in ("tcp", "udp", "sctp"):
         return "has ports without the protocol tcp, udp or sctp"
+    for port in rule.get("ports") or ():
+        if not is_port(str(port)):
+            return f"has {port!r} among its ports"
     if len(str(rule.get("comment") or "")) > _MAXIMUM_COMMENT:
         return f"has a comment of more than {_MAXIMUM_COMMENT} characters"
     for name in ("sources", "destinations"):
@@ -327,13 +330,18 @@ def _cluster_port_rules(choices: Choices) -> Iterator[dict[str, Any]]:
 
 def parse_cluster_port(text: str) -> tuple[str, str]:
     """Port or range, and protocol, of a text such as 9100/tcp."""
-    match = _CLUSTER_PORT.fullmatch(str(text))
-    numbers = [int(number) for number in match.group("ports").split(":")] if match else []
-    if match is None or numbers != sorted(numbers) or not all(1 <= number <= 65535 for number in numbers):
+    ports, _slash, protocol = str(text).partition("/")
+    if not is_port(ports) or protocol not in ("tcp", "udp"):
         raise GroundplaneError(
             f"Found {text!r} in firewall_cluster_ports", expected="a port such as 9100/tcp or 9000:9010/udp"
         )
-    return match.group("ports"), match.group("protocol")
+    return ports, protocol
+
+
+def is_port(text: str) -> bool:
+    """Whether text is a port or a range of them."""
+    numbers = [int(number) for number in text.split(":")] if _PORTS.fullmatch(text) else [0]
+    return numbers == sorted(numbers) and all(1 <= number <= 65535 for number in numbers)
 
 
 def _from_destinations(service_ranges: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -524,6 +524,8 @@ def test_what_sources_mean(given, expected):
         ({"target": "accept", "port": 80}, "option port"),
         ({"target": "accept", "ports": ["80"]}, "without the protocol"),
         ({"target": "accept", "protocol": "icmp", "ports": ["80"]}, "without the protocol"),
+        ({"target": "accept", "protocol": "tcp", "ports": ["80", 70000]}, "70000 among its ports"),
+        ({"target": "accept", "protocol": "tcp", "ports": ["90:80"]}, "'90:80' among its ports"),
         ({"target": "accept", "comment": "x" * 201}, "comment"),
         ({"target": "accept", "sources": ["192.0.2.1/24"]}, "sources"),
         ({"target": "accept", "destinations": ["here"]}, "destinations"),
