@@ -14,6 +14,10 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Union
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._duration import parse_duration
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_policy import (
+    parse_cluster_port,
+    rule_problem,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import KNOWN_IDS
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -286,6 +290,91 @@ def check_waivers(values: Mapping[str, Any]) -> Iterator[Violation]:
             yield Violation(name, repr(waiver), f"{hint} id of docs/preflight_checks.md")
 
 
+def check_sources(name: str, values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Addresses and networks that a rule of the packet filter can name.
+
+    :arg name: the variable; each kind of clients has one.
+    """
+    for source in values[name]:
+        try:
+            ipaddress.ip_network(str(source), strict=True)
+        except ValueError as error:
+            yield Violation(name, str(error), "addresses and networks such as 192.0.2.5 and 192.0.2.0/24")
+
+
+def check_firewall_ssh_sources(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Somewhere to log in from."""
+    name = "firewall_ssh_sources"
+    if not values[name]:
+        yield Violation(name, "nothing", "the networks from which the hosts are administered")
+    yield from check_sources(name, values)
+
+
+def check_firewall_ssh_ports(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Ports on which sshd can listen."""
+    name = "firewall_ssh_ports"
+    for port in values[name]:
+        if not 1 <= int(port) <= 65535:
+            yield Violation(name, str(port), "ports from 1 to 65535")
+
+
+def check_firewall_cluster_ports(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Ports with their protocol."""
+    name = "firewall_cluster_ports"
+    for text in values[name]:
+        try:
+            parse_cluster_port(str(text))
+        except GroundplaneError as error:
+            yield Violation(name, repr(text), error.expected)
+
+
+def check_firewall_node_port_range(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Two ports in their order."""
+    name = "firewall_node_port_range"
+    try:
+        parse_cluster_port(f"{values[name]}/tcp")
+    except GroundplaneError:
+        yield Violation(name, repr(values[name]), "the first and the last port, such as '30000:32767'")
+
+
+def check_firewall_rules(name: str, values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Rules that the packet filter can hold.
+
+    :arg name: the variable; rules stand before and after those of the role.
+    """
+    for number, rule in enumerate(values[name], 1):
+        problem = rule_problem({option: value for option, value in rule.items() if value is not None})
+        if problem:
+            yield Violation(name, f"rule {number}, which {problem}", "a rule as the role documents it")
+
+
+def check_firewall_rollback(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Enough time to log in anew, and not so much that a lock-out is taken for the end."""
+    name = "firewall_rollback_seconds"
+    if not 10 <= int(values[name]) <= 600:
+        yield Violation(name, str(values[name]), "10 to 600 seconds")
+
+
+def check_firewall_load_balancer(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """A load balancer of the operator's that the control plane nodes will hear."""
+    if not values["firewall_enabled"] or values["cluster_load_balancer"] != "external":
+        return
+    if not values["cluster_endpoint_address"] and not values.get("firewall_api_sources"):
+        yield Violation(
+            "firewall_api_sources",
+            "nothing, with a load balancer of which only DNS knows the address",
+            "the addresses from which it connects to the API servers",
+        )
+
+
+#: Variables of role firewall that list addresses and networks.
+FIREWALL_SOURCES = (
+    "firewall_api_sources",
+    "firewall_load_balancer_sources",
+    "firewall_node_port_sources",
+    "firewall_node_sources",
+)
+
 #: Each rule with the variables that it judges.
 VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tuple[str, ...]], ...] = (
     (check_kubernetes_version, ("cluster_kubernetes_version",)),
@@ -303,6 +392,14 @@ VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tup
     (check_waivers, ("prereqs_preflight_ignore",)),
     *((partial(check_token_ttl, name), (name,)) for name in ("control_plane_token_ttl", "workers_token_ttl")),
     (check_names, ("cluster_name", "cluster_dns_domain", "cluster_image_repository")),
+    *((partial(check_sources, name), (name,)) for name in FIREWALL_SOURCES),
+    (check_firewall_ssh_sources, ("firewall_ssh_sources",)),
+    (check_firewall_ssh_ports, ("firewall_ssh_ports",)),
+    (check_firewall_cluster_ports, ("firewall_cluster_ports",)),
+    (check_firewall_node_port_range, ("firewall_node_port_range",)),
+    *((partial(check_firewall_rules, name), (name,)) for name in ("firewall_rules_before", "firewall_rules_after")),
+    (check_firewall_rollback, ("firewall_rollback_seconds",)),
+    (check_firewall_load_balancer, ("firewall_enabled", "cluster_load_balancer", "cluster_endpoint_address")),
 )
 
 

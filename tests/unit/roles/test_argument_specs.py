@@ -96,7 +96,7 @@ def test_literal_defaults_are_among_the_choices(role: str) -> None:
         for name, value in defaults(role).items()
         if "choices" in options(role)[name]
         and not (isinstance(value, str) and "{{" in value)
-        and value not in options(role)[name]["choices"]
+        and not set(value if isinstance(value, list) else [value]) <= set(options(role)[name]["choices"])
     }
     assert wrong == {}
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._inputs import (
     COMMON_VARIABLES,
+    FIREWALL_SOURCES,
     check_common_values,
     check_distinct_node_addresses,
     check_free_vip,
@@ -63,6 +64,21 @@ def test_defaults_break_no_rule():
         {"cluster_load_balancer": "none", "cluster_api_port": 8443, "cluster_endpoint_port": "8443"},
         {"control_plane_external_etcd": {}},
         {"control_plane_external_etcd": ETCD},
+        {"firewall_api_sources": ["198.51.100.5", "198.51.100.0/24", "2001:db8::/32"]},
+        {"firewall_ssh_sources": ["0.0.0.0/0", "::/0"], "firewall_ssh_ports": [22, 2022]},
+        {"firewall_cluster_ports": ["9100/tcp", "9000:9010/udp"], "firewall_node_port_range": "20000:22767"},
+        {"firewall_rules_before": [{"target": "drop", "sources": ["198.51.100.9"], "ports": None}]},
+        {"firewall_rules_after": [{"target": "accept", "protocol": "tcp", "ports": ["80"], "comment": "web"}]},
+        {"firewall_rollback_seconds": 10},
+        {"firewall_enabled": True, **VIP},
+        {"firewall_enabled": True, "cluster_load_balancer": "external", "cluster_endpoint_address": "192.0.2.5"},
+        {
+            "firewall_enabled": True,
+            "cluster_load_balancer": "external",
+            "prereqs_hosts_enabled": False,
+            "firewall_api_sources": ["192.0.2.5"],
+        },
+        {"firewall_enabled": False, "cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
     ],
     ids=lambda values: next(iter(values)),
 )
@@ -130,6 +146,21 @@ def test_usable_values(values):
         ({"control_plane_token_ttl": "soon", "workers_token_ttl": "30m"}, "control_plane_token_ttl"),
         ({"prereqs_preflight_ignore": ["NumCPU"]}, "prereqs_preflight_ignore"),
         ({"prereqs_preflight_ignore": ["memori"]}, "prereqs_preflight_ignore"),
+        *(
+            ({name: ["192.0.2.1/24", "here", "192.0.2.1"]}, [name] * 2)
+            for name in (*FIREWALL_SOURCES, "firewall_ssh_sources")
+        ),
+        ({"firewall_ssh_sources": []}, "firewall_ssh_sources"),
+        ({"firewall_ssh_ports": [0, 22, 70000]}, ["firewall_ssh_ports"] * 2),
+        ({"firewall_cluster_ports": ["9100", "9100/tcp"]}, "firewall_cluster_ports"),
+        ({"firewall_node_port_range": "30000-32767"}, "firewall_node_port_range"),
+        ({"firewall_rules_before": [{"target": "accept", "ports": ["80"]}]}, "firewall_rules_before"),
+        ({"firewall_rules_after": [{"target": "accept"}, {"target": "jump"}]}, "firewall_rules_after"),
+        ({"firewall_rollback_seconds": 5}, "firewall_rollback_seconds"),
+        (
+            {"firewall_enabled": True, "cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
+            "firewall_api_sources",
+        ),
     ],
 )
 def test_unusable_values_are_named(values, subject):
