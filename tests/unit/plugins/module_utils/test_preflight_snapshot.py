@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils import _preflight_snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import Software
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import Source
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
@@ -115,7 +116,10 @@ def test_reads_a_fresh_node(recorded, ip):
     assert snapshot.cluster == ClusterFiles()
     assert not snapshot.systemd_running
     assert [interface.name for interface in snapshot.network.links] == ["lo", "eth0"]
-    assert len(snapshot.disks) == 1
+    assert len(snapshot.storage.disks) == 1
+    assert snapshot.storage.write_seconds is not None
+    assert snapshot.software == Software()
+    assert snapshot.registries == ()
     assert (snapshot.vip_holder, snapshot.endpoint, snapshot.endpoint_resolvable) == (None, None, True)
 
 
@@ -131,19 +135,23 @@ def test_swap_and_whatever_brings_it_back(recorded, ip):
     write(recorded, "proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 1 0 100\n")
     write(recorded, "etc/fstab", "UUID=1 none swap sw 0 0\n")
     write(recorded, "etc/systemd/system/swap.img.swap", "[Swap]\n")
+    link(recorded, "etc/systemd/system/swap.target.wants/swap.img.swap", "../swap.img.swap")
+    write(recorded, "run/systemd/generator.late/dev-vda3.swap", "[Swap]\n")
     link(recorded, "etc/systemd/system/masked.swap", "/dev/null")
     link(
         recorded, "etc/systemd/system/multi-user.target.wants/zramswap.service", "/lib/systemd/system/zramswap.service"
     )
+    write(recorded, "usr/lib/systemd/system/zramswap.service", "[Service]\n")
     write(recorded, "usr/lib/systemd/system-generators/zram-generator")
     write(recorded, "etc/systemd/zram-generator.conf", "[zram0]\n")
     snapshot = read_snapshot(ip(), DECIDED, root=recorded)
     assert snapshot.swaps == ("/dev/zram0",)
     assert snapshot.swap_sources == (
         "/etc/fstab (UUID=1)",
-        "systemd unit swap.img.swap",
-        "service zramswap",
-        "zram-generator",
+        "unit dev-vda3.swap",
+        "unit dev-zram0.swap",
+        "unit swap.img.swap",
+        "unit zramswap.service",
     )
 
 
