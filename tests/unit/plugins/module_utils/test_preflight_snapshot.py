@@ -28,6 +28,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_pro
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     ClusterFiles,
+    Inotify,
     Listener,
     VipHolder,
     clock_synchronised,
@@ -296,6 +297,45 @@ def test_arguments_of_the_api_server(recorded, ip, sharing, expected):
         "permit-port-sharing": expected,
         "oidc-claim": "groups=all",
     }
+
+
+def test_writes_are_measured_only_where_a_member_of_etcd_is_to_come(recorded, ip):
+    def measured(**changes):
+        wanted = replace(DECIDED, **changes)
+        return read_snapshot(ip(), wanted, root=recorded).storage.write_seconds is not None
+
+    assert measured()
+    assert not measured(role="worker")
+    assert not measured(local_etcd=False)
+    write(recorded, "var/lib/etcd/member/wal/0.wal")
+    assert not measured()
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, True),
+        ({"kubernetes_version": "1.37"}, False),
+        ({"containerd_source": "docker"}, False),
+        ({"cri_socket": "unix:///run/crio/crio.sock"}, False),
+    ],
+    ids=["1.38", "1.37", "from Docker", "another runtime"],
+)
+def test_the_containerd_to_come_is_asked_for_only_where_it_matters(recorded, ip, fixture_text, changes, asked):
+    policy = (["/usr/bin/apt-cache", "policy", "containerd"], Result(0, fixture_text("apt/policy-containerd"), ""))
+    runner = ip(*([policy] if asked else []), programs={"apt-cache": "/usr/bin/apt-cache"})
+    wanted = replace(DECIDED, **{"kubernetes_version": "1.38", **changes})
+    assert read_snapshot(runner, wanted, root=recorded).software.candidate == ("1.7.24" if asked else "")
+    runner.assert_finished()
+
+
+def test_names_and_limits(recorded, ip):
+    write(recorded, "etc/hosts", "127.0.0.1 localhost # loopback\n\n# 192.0.2.9 old\n::1 LOCALHOST ip6-localhost\n")
+    write(recorded, "proc/sys/fs/inotify/max_user_instances", "8192\n")
+    write(recorded, "proc/sys/fs/inotify/max_user_watches", "many\n")
+    snapshot = read_snapshot(ip(), DECIDED, root=recorded)
+    assert snapshot.hosts == {"localhost": ("127.0.0.1", "::1"), "ip6-localhost": ("::1",)}
+    assert snapshot.inotify == Inotify(8192, None)
 
 
 def test_a_manifest_without_arguments():
