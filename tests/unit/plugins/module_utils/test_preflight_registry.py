@@ -68,10 +68,10 @@ def test_nobody_answers(authorities):
     assert answer.failures == ("http://192.0.2.3:5000: timed out", "https://registry.k8s.io: refused")
 
 
-def test_a_host_without_authorities_cannot_tell(tmp_path):
-    assert ask_registry([MIRROR, REGISTRY], probe({MIRROR: "timed out"})[0], root=tmp_path) is None
-    with_ca = REGISTRY._replace(ca="PEM")
-    assert ask_registry([with_ca], probe({with_ca: ""})[0], root=tmp_path) is not None
+def test_a_host_without_authorities_does_not_verify(tmp_path):
+    asking, asked = probe({REGISTRY._replace(skip_verify=True): "refused", REGISTRY._replace(ca="PEM"): ""})
+    ask_registry([REGISTRY, REGISTRY._replace(ca="PEM")], asking, root=tmp_path)
+    assert [source.skip_verify for source in asked] == [True, False]
 
 
 def test_a_mirror_that_wants_a_certificate_is_not_asked(tmp_path):
