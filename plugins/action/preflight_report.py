@@ -47,6 +47,7 @@ _ARGUMENTS = {
         },
     },
     "ignore": {"type": "list", "elements": "str", "default": []},
+    "host_ignore": {"type": "dict", "default": {}},
     "maximum_clock_skew": {"type": "float", "default": 30},
     "json_path": {"type": "path"},
 }
@@ -68,6 +69,7 @@ class ActionModule(ActionBase):
             etcd_hosts=arguments["etcd_hosts"],
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
+            host_ignore=arguments["host_ignore"],
             maximum_skew=arguments["maximum_clock_skew"],
         )
         for line in render(report, self._width()):

@@ -29,7 +29,14 @@ PACKET_FILTERS = (
     ("xt_conntrack",),
     ("xt_mark",),
     ("xt_statistic",),
+    ("xt_addrtype",),
+    ("xt_multiport",),
+    ("xt_nat",),
 )
+# The devices of which pod networks are made: a pair for every pod, the bridge of a node, the overlay between nodes.
+POD_NETWORKS = (("veth",), ("bridge",), ("vxlan",))
+#: Everything that a cluster of this collection asks of the kernel beyond the modules that the operator names.
+NEEDED_FEATURES = (*PACKET_FILTERS, *POD_NETWORKS)
 
 # Configuration options whose names do not follow from the module's.
 _OPTIONS = {
@@ -37,9 +44,12 @@ _OPTIONS = {
     "ip_tables": "IP_NF_IPTABLES",
     "overlay": "OVERLAY_FS",
     "xt_MASQUERADE": "NETFILTER_XT_TARGET_MASQUERADE",
+    "xt_addrtype": "NETFILTER_XT_MATCH_ADDRTYPE",
     "xt_comment": "NETFILTER_XT_MATCH_COMMENT",
     "xt_conntrack": "NETFILTER_XT_MATCH_CONNTRACK",
     "xt_mark": "NETFILTER_XT_MARK",
+    "xt_multiport": "NETFILTER_XT_MATCH_MULTIPORT",
+    "xt_nat": "NETFILTER_XT_NAT",
     "xt_statistic": "NETFILTER_XT_MATCH_STATISTIC",
 }
 _BUILT_IN_OPTION = re.compile(r"^CONFIG_(\w+)=y$", re.MULTILINE)

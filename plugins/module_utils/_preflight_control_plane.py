@@ -305,6 +305,37 @@ def _verb(subjects: Sequence[str], verb: str) -> str:
     return verb + ("es" if verb.endswith("o") else "s")
 
 
+def judge_versions(situation: Situation) -> Iterator[Comparison]:
+    """No kubelet may be newer than the API servers; the others may be at another patch release."""
+    versions = {
+        node["kubelet_version"]
+        for host in situation.ready
+        for node in situation.control_planes[host].get("nodes", ())
+        if node["control_plane"]
+    }
+    if not versions:
+        return
+    oldest = min(versions, key=_minor)
+    newer: dict[str, list[str]] = {}
+    for host, facts in situation.facts.items():
+        version = "" if facts["cluster"]["known"] else facts.get("package_version", "")
+        if version and _minor(version) > _minor(oldest):
+            newer.setdefault(version, []).append(host)
+    for version, hosts in newer.items():
+        yield Comparison(
+            tuple(hosts),
+            Observation(
+                f"kubelet {version} would join a control plane of {oldest.lstrip('v')}",
+                "a kubelet that is no newer than the control plane",
+            ),
+        )
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    """Major and minor number of a version."""
+    return tuple(int(number) for number in version.lstrip("v").split(".")[:2])
+
+
 CONTROL_PLANE_CHECKS = (
     ControlPlaneCheck(
         Description(
@@ -377,5 +408,17 @@ CONTROL_PLANE_CHECKS = (
             "control plane that was set up anew join only after that.",
         ),
         judge_clusters,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="version-skew",
+            severity=ERROR,
+            purpose="No host joins with a minor version of kubelet that is newer than the control plane's; kubelet may "
+            "be older than the API server, never newer.",
+            remedy="Set cluster_kubernetes_version to the version of the control plane, or upgrade the control plane "
+            "first.",
+            variables=("cluster_kubernetes_version",),
+        ),
+        judge_versions,
     ),
 )

@@ -16,13 +16,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_mod
     Observation,
     Wanted,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot, socket_path
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
+    CONTAINERD_SOCKETS,
+    Snapshot,
+    socket_path,
+)
 
 _POD_NETWORK_DEVICES = ("cni0", "flannel.1", "flannel-v6.1", "vxlan.calico", "kube-ipvs0")
-_CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
-# Kubernetes release -> the oldest containerd that it works with: 1.26 speaks only version 1 of the CRI, and 1.38 asks
-# the runtime for its cgroup driver.
-_CONTAINERD_FLOORS = {(1, 26): (1, 6), (1, 38): (2, 0)}
+# Kubernetes since 1.26 speaks only version 1 of the CRI.
+_CONTAINERD_FLOOR = (1, 6)
 _CONTAINERD_MAINTAINED = (1, 7)
 
 
@@ -90,7 +92,7 @@ def _sentence(clause: str) -> str:
 
 def check_container_runtime(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """An installed containerd is new enough; another runtime has been set up by the operator."""
-    if socket_path(wanted.cri_socket) not in _CONTAINERD_SOCKETS:
+    if socket_path(wanted.cri_socket) not in CONTAINERD_SOCKETS:
         if not snapshot.cri_socket_exists:
             yield Observation(
                 f"no socket {socket_path(wanted.cri_socket)}",
@@ -102,10 +104,9 @@ def check_container_runtime(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obse
     if not snapshot.runtime_version:
         return
     installed = tuple(int(number) for number in snapshot.runtime_version.split(".")[:2])
-    floor = max(version for release, version in _CONTAINERD_FLOORS.items() if release <= wanted.kubernetes_minor)
     found = f"containerd {snapshot.runtime_version}"
-    if installed < floor:
-        yield Observation(found, f"{floor[0]}.{floor[1]} or newer for Kubernetes {wanted.kubernetes_version}")
+    if installed < _CONTAINERD_FLOOR:
+        yield Observation(found, f"1.6 or newer for Kubernetes {wanted.kubernetes_version}")
     elif installed < _CONTAINERD_MAINTAINED:
         yield Observation(found, "a release that is still maintained (1.7 or 2.x)", severity=WARNING)
 

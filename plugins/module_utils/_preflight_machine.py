@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Iterator
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
     MISSING,
-    PACKET_FILTERS,
+    NEEDED_FEATURES,
     UNKNOWN,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     ERROR,
     WARNING,
@@ -41,6 +43,9 @@ _CGROUP_V1_REFUSED_SINCE = (1, 35)
 _HOSTNAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # A Node carries its name as the value of a label.
 _HOSTNAME_LENGTH = 63
+_MACHINE_ID = re.compile(r"[0-9a-f]{32}")
+_INOTIFY_INSTANCES = 128
+_INOTIFY_WATCHES = 8192
 _NOBODYS_NAMES = ("localhost", "localhost.localdomain", "(none)")
 
 
@@ -101,20 +106,6 @@ def check_memory(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
         yield Observation(f"{snapshot.memory_mib} MiB", f"at least {wanted.thresholds.memory_mib} MiB")
 
 
-def check_disk_space(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
-    """Compare the free space with what images and state take.
-
-    Where they already take it, too little left is a warning: a run that was interrupted must be able to go on.
-    """
-    for disk in snapshot.disks:
-        found = f"{disk.free_mib} MiB free for {', '.join(disk.folders)}"
-        if disk.free_mib < wanted.thresholds.disk_mib:
-            severity = WARNING if snapshot.cluster.prepared else ERROR
-            yield Observation(found, f"at least {wanted.thresholds.disk_mib} MiB", severity=severity)
-        elif disk.free_mib < wanted.thresholds.recommended_disk_mib and not snapshot.cluster.prepared:
-            yield Observation(found, f"{wanted.thresholds.recommended_disk_mib} MiB or more", severity=WARNING)
-
-
 def check_kernel_modules(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """A module has to be there or loadable; one that is built in is there."""
     states = {module: snapshot.kernel.state(module) for module in wanted.kernel_modules}
@@ -133,12 +124,12 @@ def check_kernel_modules(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observa
 
 
 def check_kernel_features(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
-    """Namespaces, control group controllers and packet filters that no container or Service works without."""
+    """Namespaces, control group controllers, packet filters and devices that no container or Service works without."""
     lacking = [f"namespace {name}" for name in sorted(_NAMESPACES - snapshot.namespaces)]
     lacking += [f"cgroup controller {name}" for name in sorted(_CONTROLLERS - snapshot.cgroups.controllers)]
     lacking += [
         " or ".join(modules)
-        for modules in PACKET_FILTERS
+        for modules in NEEDED_FEATURES
         if all(snapshot.kernel.state(module) == MISSING for module in modules)
     ]
     if lacking:
@@ -200,6 +191,53 @@ def check_selinux_enforcing(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obse
     """SELinux works with containers only where their policy is installed."""
     if snapshot.selinux_enforcing:
         yield Observation("SELinux is enforcing", "its container policy, or permissive mode")
+
+
+def check_hosts_file(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """Programs on the node find the node itself and the loopback interface by their names."""
+    own = {address.ip for link in snapshot.network.links for address in link.addresses}
+    for name in ("localhost", snapshot.hostname.lower()):
+        elsewhere = [
+            address
+            for address, ip in ((address, _ip(address)) for address in snapshot.hosts.get(name, ()))
+            if ip is not None and not ip.is_loopback and (name == "localhost" or ip not in own)
+        ]
+        if elsewhere:
+            yield Observation(
+                f"/etc/hosts leads {name} to {', '.join(elsewhere)}",
+                "127.0.0.1 and ::1" if name == "localhost" else "an address of this host",
+                severity=ERROR if name == "localhost" else WARNING,
+            )
+
+
+def _ip(address: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def check_machine_id(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """systemd and kubelet tell machines apart by it."""
+    if not _MACHINE_ID.fullmatch(snapshot.machine_id):
+        found = f'/etc/machine-id holds "{snapshot.machine_id}"' if snapshot.machine_id else "no or an empty machine-id"
+        yield Observation(found, "32 hexadecimal digits")
+
+
+def check_inotify_limits(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """kubelet, containerd and pods of root share one allowance."""
+    low = [
+        f"{name} = {value}"
+        for name, value, least in (
+            ("fs.inotify.max_user_instances", snapshot.inotify.instances, _INOTIFY_INSTANCES),
+            ("fs.inotify.max_user_watches", snapshot.inotify.watches, _INOTIFY_WATCHES),
+        )
+        if value is not None and value < least
+    ]
+    if low:
+        yield Observation(
+            ", ".join(low), f"{_INOTIFY_INSTANCES} instances and {_INOTIFY_WATCHES} watches, the kernel's own defaults"
+        )
 
 
 MACHINE_CHECKS = (
@@ -265,17 +303,6 @@ MACHINE_CHECKS = (
     ),
     Check(
         Description(
-            id="disk-space",
-            severity=ERROR,
-            purpose="Images, container file systems and etcd find room: below 4096 MiB is an error, below 10240 MiB a "
-            "warning. On a host that already holds images or state only the first is looked at, as a warning.",
-            remedy="Enlarge the file system or give these folders their own; kubelet evicts pods when space runs out.",
-            variables=("prereqs_preflight_minimum_disk_mib", "prereqs_preflight_recommended_disk_mib"),
-        ),
-        check_disk_space,
-    ),
-    Check(
-        Description(
             id="kernel-modules",
             severity=ERROR,
             purpose="Each module of prereqs_kernel_modules is built into the running kernel, loaded or loadable. "
@@ -290,8 +317,8 @@ MACHINE_CHECKS = (
         Description(
             id="kernel-features",
             severity=ERROR,
-            purpose="The kernel has the namespaces, control group controllers and packet filters that containers and "
-            "Services need.",
+            purpose="The kernel has, or can load, the namespaces, control group controllers, packet filters and "
+            "network devices (veth, bridge, vxlan) that containers, Services and the pod network need.",
             remedy="Boot the distribution's full kernel, with its extra modules installed; a controller may be "
             "switched off on the kernel's command line (cgroup_disable).",
         ),
@@ -322,10 +349,10 @@ MACHINE_CHECKS = (
         Description(
             id="swap-returns",
             severity=WARNING,
-            purpose="Nothing turns swap on at the next boot: fstab, swap units, zram-generator, zram-tools, "
-            "dphys-swapfile.",
-            remedy="Role prereqs comments fstab lines out, masks swap units and switches zram-generator off. Disable "
-            "other services yourself, or set cluster_swap_allowed to true.",
+            purpose="Nothing turns swap on at the next boot: fstab, swap units, those that systemd makes of swap "
+            "partitions among them, zram-generator, zram-tools, zram-config, dphys-swapfile, swapspace.",
+            remedy="Nothing, when role prereqs runs: it comments the lines of fstab out and disables or masks the "
+            "units. To keep swap set cluster_swap_allowed to true.",
             variables=("cluster_swap_allowed",),
         ),
         check_swap_returns,
@@ -359,5 +386,35 @@ MACHINE_CHECKS = (
             "check; or run setenforce 0 and set SELINUX=permissive in /etc/selinux/config.",
         ),
         check_selinux_enforcing,
+    ),
+    Check(
+        Description(
+            id="hosts-file",
+            severity=WARNING,
+            purpose="/etc/hosts leads localhost to the loopback interface and the hostname, where it is named there, "
+            "to this host. A localhost elsewhere is an error: kubelet and kubeadm ask for health there.",
+            remedy="Correct these lines of /etc/hosts; cloned machines often keep those of their original.",
+        ),
+        check_hosts_file,
+    ),
+    Check(
+        Description(
+            id="machine-id",
+            severity=ERROR,
+            purpose="The host has a machine-id, which systemd, kubelet and DHCP clients need.",
+            remedy="Run systemd-machine-id-setup and reboot.",
+        ),
+        check_machine_id,
+    ),
+    Check(
+        Description(
+            id="inotify-limits",
+            severity=WARNING,
+            purpose="Root's programs may watch as many files as the kernel allows by default; fewer end in "
+            '"too many open files" from kubelet, containerd and pods that follow logs.',
+            remedy="Raise them in prereqs_sysctls, and remove the lines in /etc/sysctl.d that lower them.",
+            variables=("prereqs_sysctls",),
+        ),
+        check_inotify_limits,
     ),
 )

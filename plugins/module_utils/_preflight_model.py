@@ -35,13 +35,17 @@ class Thresholds(NamedTuple):
     memory_mib: int
     disk_mib: int
     recommended_disk_mib: int
+    etcd_latency_ms: int = 100
+    recommended_etcd_latency_ms: int = 10
 
 
 # CPUs and memory of a control plane node are the figures at which kubeadm itself refuses; it checks neither on
-# workers and never the disk.
+# workers and never the disk. Recommended are 20 GiB for images and containers and 8 GiB for etcd; the rest is kubelet's
+# and the logs'. etcd's own documentation asks for writes within 10 ms, and leaders change when they take 100 ms, the
+# interval of its heartbeat.
 DEFAULT_THRESHOLDS = {
-    CONTROL_PLANE: Thresholds(cpus=2, memory_mib=1700, disk_mib=4096, recommended_disk_mib=10240),
-    WORKER: Thresholds(cpus=1, memory_mib=900, disk_mib=4096, recommended_disk_mib=10240),
+    CONTROL_PLANE: Thresholds(cpus=2, memory_mib=1700, disk_mib=4096, recommended_disk_mib=30720),
+    WORKER: Thresholds(cpus=1, memory_mib=900, disk_mib=4096, recommended_disk_mib=22528),
 }
 
 
@@ -51,6 +55,9 @@ class Wanted:
 
     :arg endpoint_in_hosts: the roles write the endpoint's name into /etc/hosts.
     :arg control_plane_addresses: where the control plane hosts are reached, also those outside of this run.
+    :arg local_etcd: a control plane node runs a member of etcd.
+    :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
+    :arg containerd_source: distribution or docker, empty for the default of the distribution.
     """
 
     role: str = CONTROL_PLANE
@@ -72,6 +79,10 @@ class Wanted:
     swap_allowed: bool = False
     cgroup_v1_allowed: bool = False
     kernel_modules: tuple[str, ...] = ("overlay", "br_netfilter")
+    local_etcd: bool = True
+    image_repository: str = "registry.k8s.io"
+    sandbox_image: str = ""
+    containerd_source: str = ""
     thresholds: Thresholds = DEFAULT_THRESHOLDS[CONTROL_PLANE]
 
     @property

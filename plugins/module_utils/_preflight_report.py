@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_across_hosts import CROSS_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import CHECKS
@@ -27,6 +27,8 @@ WAIVED = "waived"
 
 KNOWN_IDS = frozenset(entry.description.id for entry in (*CHECKS, *CROSS_CHECKS, *CONTROL_PLANE_CHECKS))
 
+# A finding of these is about several hosts together, and cannot be waived for one of them alone.
+_TOGETHER = frozenset(entry.description.id for entry in (*CROSS_CHECKS, *CONTROL_PLANE_CHECKS))
 _ORDER = (ERROR, WARNING, WAIVED)
 _TITLES = ("severity", "check", "hosts", "found", "expected", "what to do")
 _GAP = "  "
@@ -58,6 +60,30 @@ class Line(NamedTuple):
 
     status: str
     text: str
+
+
+@dataclass(frozen=True)
+class Waivers:
+    """Ids of checks that are waived, on every host and on some."""
+
+    everywhere: tuple[str, ...]
+    by_host: Mapping[str, Sequence[str]]
+
+    def cover(self, name: str, hosts: Sequence[str]) -> bool:
+        """Whether a finding of these hosts is waived; one of no host in particular is, where every host waives it."""
+        concerned = hosts or tuple(self.by_host)
+        by_all = bool(concerned) and all(name in self.by_host.get(host, ()) for host in concerned)
+        return name in self.everywhere or by_all
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every id once."""
+        return tuple(dict.fromkeys((*self.everywhere, *(name for names in self.by_host.values() for name in names))))
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """Hosts that waive an id, none when all of them do."""
+        hosts = tuple(host for host, names in self.by_host.items() if name in names)
+        return () if name in self.everywhere or len(hosts) == len(self.by_host) else hosts
 
 
 @dataclass(frozen=True)
@@ -104,6 +130,7 @@ def build_report(
     etcd_hosts: Sequence[str] = (),
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
+    host_ignore: Mapping[str, Sequence[str]] | None = None,
     maximum_skew: float,
 ) -> Report:
     """Put the findings of all hosts, of their comparison and of other sources together.
@@ -112,7 +139,9 @@ def build_report(
     :arg control_planes: results of control_plane_info by host.
     :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg extra: further findings, each with its hosts.
-    :arg ignore: ids of checks that are waived.
+    :arg ignore: ids of checks that are waived on every host.
+    :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
+        waive it.
     """
     facts = {host: result["facts"] for host, result in results.items()}
     situation = Situation(facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts))
@@ -125,10 +154,11 @@ def build_report(
         ]
     )
     found = list(dict.fromkeys(row.finding.id for row in rows))
-    rows = [replace(row, waived=row.finding.id in ignore) for row in rows]
+    waivers = Waivers(tuple(ignore), host_ignore or {})
+    rows = [part for row in rows for part in _waive(row, waivers)]
     rows.sort(key=lambda row: (_ORDER.index(row.status), found.index(row.finding.id)))
     hosts = dict.fromkeys((*results, *situation.control_planes, *situation.unreachable.hosts))
-    return Report(tuple(hosts), tuple(rows), tuple(_remarks(ignore, found)))
+    return Report(tuple(hosts), tuple(rows), tuple(_remarks(waivers, rows)))
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:
@@ -159,16 +189,33 @@ def _merge(findings: Iterable[tuple[Finding, tuple[str, ...]]]) -> list[Row]:
     return [Row(finding, tuple(names)) for finding, names in hosts.items()]
 
 
-def _remarks(ignore: Iterable[str], found: Sequence[str]) -> list[str]:
+def _waive(row: Row, waivers: Waivers) -> Iterator[Row]:
+    """The row, in two where some of its hosts waive its finding and others do not."""
+    waiving = tuple(host for host in row.hosts if waivers.cover(row.finding.id, (host,)))
+    others = tuple(host for host in row.hosts if host not in waiving)
+    if waivers.cover(row.finding.id, row.hosts):
+        yield replace(row, waived=True)
+    elif not waiving or row.finding.id in _TOGETHER:
+        yield row
+    else:
+        yield replace(row, hosts=others)
+        yield replace(row, hosts=waiving, waived=True)
+
+
+def _remarks(waivers: Waivers, rows: Sequence[Row]) -> list[str]:
     """What an operator should know about waivers that do nothing."""
+    used = {(row.finding.id, host) for row in rows for host in ("", *row.hosts)}
+    found = {row.finding.id for row in rows}
     remarks = []
-    for name in dict.fromkeys(ignore):
-        if name in found:
-            continue
-        if name in KNOWN_IDS:
-            remarks.append(f"The waiver {name} matches no finding; take it out, so that it cannot hide one later.")
-        else:
+    for name in waivers.names:
+        hosts = waivers.hosts(name)
+        if name not in KNOWN_IDS and name not in found:
             remarks.append(f"The waiver {name} is the id of no preflight check; docs/preflight_checks.md lists them.")
+        elif not any((name, host) in used for host in hosts or ("",)):
+            where = f" ({shorten_hosts(hosts)})" if hosts else ""
+            remarks.append(
+                f"The waiver {name}{where} matches no finding; take it out, so that it cannot hide one later."
+            )
     return remarks
 
 

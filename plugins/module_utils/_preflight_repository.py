@@ -39,7 +39,7 @@ def ask_repository(
         return Repository()
     shown = without_credentials(url)
     # A minimal installation has no certificate authorities until role prereqs installs them.
-    if url.startswith("https:") and not any((root / path).exists() for path in _CERTIFICATE_AUTHORITIES):
+    if url.startswith("https:") and not has_certificate_authorities(root):
         return Repository(url=shown, unverifiable=True)
     try:
         selection = find_version(
@@ -57,6 +57,11 @@ def ask_repository(
     except FetchError as error:
         return Repository(url=shown, error=_missing_key(error))
     return Repository(url=shown, version=selection.version)
+
+
+def has_certificate_authorities(root: Path) -> bool:
+    """Whether the host can verify the certificate of any server."""
+    return any((root / path).exists() for path in _CERTIFICATE_AUTHORITIES)
 
 
 def _missing_key(error: FetchError) -> GroundplaneError:

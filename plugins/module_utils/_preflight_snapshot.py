@@ -11,14 +11,16 @@ import os
 import re
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable, Iterator, Mapping, NamedTuple
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import Software, read_software
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import Storage, read_storage
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
-    PACKET_FILTERS,
+    NEEDED_FEATURES,
     KernelSupport,
     read_kernel_support,
 )
@@ -34,18 +36,19 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     parse_routes,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import EXTERNAL, Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
+    CONTROL_PLANE,
+    EXTERNAL,
+    Wanted,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import OURS, Answer, ask
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._swap import read_state as read_swap_state
 
 # Written by kubeadm_node before it starts `kubeadm init`, so that an interrupted run is known as one of ours.
 INIT_RECORD = "var/lib/groundplane/kubeadm-init.json"
 
-_STATE_FOLDERS = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
 _UNIT_FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 _TIME_SERVICES = ("chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd", "systemd-timesyncd")
-_SWAP_SERVICES = ("dphys-swapfile", "zramswap")
-_ZRAM_GENERATOR = "usr/lib/systemd/system-generators/zram-generator"
-_ZRAM_CONFIGURATIONS = ("etc/systemd/zram-generator.conf", "usr/lib/systemd/zram-generator.conf")
 _CREDENTIALS = (
     "admin.conf",
     "bootstrap-kubelet.conf",
@@ -59,17 +62,13 @@ _PROXY_ASSIGNMENT = re.compile(
 )
 _ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
+CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
+#: Kubernetes 1.38 takes the cgroup driver from the runtime only.
+DRIVER_FROM_RUNTIME_SINCE = (1, 38)
 # A machine on the same network answers in milliseconds, a load balancer perhaps over a router.
 _NEIGHBOUR_SECONDS = 1.0
 _ENDPOINT_SECONDS = 3.0
 _ADJTIMEX_UNSYNCHRONISED = 5
-
-
-class Disk(NamedTuple):
-    """A file system that will hold Kubernetes' state, with the folders of it that lie there."""
-
-    folders: tuple[str, ...]
-    free_mib: int
 
 
 class Listener(NamedTuple):
@@ -163,6 +162,26 @@ class Repository:
     unverifiable: bool = False
 
 
+class Registry(NamedTuple):
+    """What the registry of Kubernetes' images and its mirrors answered.
+
+    :arg name: the last one that was asked.
+    :arg failures: what those said that were asked before one answered.
+    """
+
+    name: str
+    failures: tuple[str, ...]
+    reachable: bool
+
+
+@dataclass(frozen=True)
+class Inotify:
+    """How many files the programs of one user may watch; None when the kernel does not tell."""
+
+    instances: int | None = None
+    watches: int | None = None
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A host at one moment."""
@@ -176,7 +195,6 @@ class Snapshot:
     kernel: KernelSupport
     cpus: int
     memory_mib: int
-    disks: tuple[Disk, ...]
     systemd_running: bool
     namespaces: frozenset[str]
     cgroups: Cgroups
@@ -199,6 +217,11 @@ class Snapshot:
     vip_holder: VipHolder | None = None
     endpoint: Answer | None = None
     endpoint_resolvable: bool = True
+    storage: Storage = Storage()
+    software: Software = Software()
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    inotify: Inotify = Inotify()
+    registries: tuple[Registry, ...] = ()
 
 
 def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> Snapshot:
@@ -209,6 +232,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
     uname = os.uname()
     cluster = _read_cluster_files(root)
     network = _read_network(runner, wanted)
+    runtime_version = _read_version(runner, "containerd")
     return Snapshot(
         user_id=os.geteuid(),
         hostname=uname.nodename,
@@ -219,7 +243,6 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         kernel=_read_kernel(root, uname.release, wanted),
         cpus=len(os.sched_getaffinity(0)),
         memory_mib=parse_memory_mib(_text(root / "proc/meminfo")),
-        disks=_read_disks(root),
         systemd_running=(root / "run/systemd/system").is_dir(),
         namespaces=frozenset(_names(root / "proc/self/ns")),
         cgroups=_read_cgroups(root),
@@ -234,13 +257,34 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         selinux_enforcing=_text(root / "sys/fs/selinux/enforce").strip() == "1",
         proxies=parse_proxies(_text(root / "etc/environment")),
         cluster=cluster,
-        runtime_version=_read_version(runner, "containerd"),
+        runtime_version=runtime_version,
         kubelet_version=_read_version(runner, "kubelet"),
         cri_socket_exists=(root / socket_path(wanted.cri_socket).lstrip("/")).exists(),
         network=network,
         vip_holder=_read_vip_holder(runner, root, wanted, network.links, cluster.authority),
         endpoint=_read_endpoint(wanted, cluster.authority),
         endpoint_resolvable=not wanted.endpoint_by_dns or bool(resolve(wanted.endpoint)),
+        storage=read_storage(root, measure=_shall_get_etcd(cluster, wanted)),
+        software=read_software(runner, root, ask_candidate=_shall_get_containerd(runtime_version, wanted)),
+        hosts=parse_hosts(_text(root / "etc/hosts")),
+        inotify=Inotify(
+            *(_number(root / "proc/sys/fs/inotify" / name) for name in ("max_user_instances", "max_user_watches"))
+        ),
+    )
+
+
+def _shall_get_etcd(cluster: ClusterFiles, wanted: Wanted) -> bool:
+    """Whether a member of etcd is to run here that does not yet; writing beside one at work would slow it down."""
+    return wanted.role == CONTROL_PLANE and wanted.local_etcd and not cluster.known and not cluster.etcd_data
+
+
+def _shall_get_containerd(installed: str, wanted: Wanted) -> bool:
+    """Whether the distribution's containerd is going to be installed, and its version matters."""
+    return (
+        wanted.kubernetes_minor >= DRIVER_FROM_RUNTIME_SINCE
+        and not installed
+        and wanted.containerd_source != "docker"
+        and socket_path(wanted.cri_socket) in CONTAINERD_SOCKETS
     )
 
 
@@ -272,6 +316,16 @@ def parse_proxies(text: str) -> dict[str, str]:
     The module's own environment tells less: the task that runs it may have a proxy for its downloads.
     """
     return {name.lower(): value for name, value in _PROXY_ASSIGNMENT.findall(text) if value}
+
+
+def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
+    """Addresses by name from /etc/hosts."""
+    addresses: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        for name in names:
+            addresses[name.lower()] = (*addresses.get(name.lower(), ()), address)
+    return addresses
 
 
 def parse_fstab_swaps(text: str) -> list[str]:
@@ -342,6 +396,12 @@ def _text(path: Path) -> str:
         return ""
 
 
+def _number(path: Path) -> int | None:
+    """The number in a file of the kernel, None without one."""
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None
+
+
 def _names(folder: Path) -> list[str]:
     """Sorted names in a folder, none when there is no such folder."""
     try:
@@ -355,23 +415,8 @@ def _unit_exists(root: Path, unit: str) -> bool:
 
 
 def _read_kernel(root: Path, release: str, wanted: Wanted) -> KernelSupport:
-    modules = [*wanted.kernel_modules, *(module for alternatives in PACKET_FILTERS for module in alternatives)]
+    modules = [*wanted.kernel_modules, *(module for alternatives in NEEDED_FEATURES for module in alternatives)]
     return read_kernel_support(root, release, modules)
-
-
-def _read_disks(root: Path) -> tuple[Disk, ...]:
-    """Free space where Kubernetes' state will lie, asked of the nearest folder that exists."""
-    devices: dict[int, tuple[Path, list[str]]] = {}
-    for folder in _STATE_FOLDERS:
-        path = root / folder.lstrip("/")
-        while not path.is_dir():
-            path = path.parent
-        devices.setdefault(path.stat().st_dev, (path, []))[1].append(folder)
-    disks = []
-    for path, folders in devices.values():
-        space = os.statvfs(path)
-        disks.append(Disk(tuple(folders), space.f_bavail * space.f_frsize // 2**20))
-    return tuple(disks)
 
 
 def _read_cgroups(root: Path) -> Cgroups:
@@ -386,16 +431,9 @@ def _read_cgroups(root: Path) -> Cgroups:
 def _read_swap_sources(root: Path) -> tuple[str, ...]:
     """What would turn swap on at the next boot."""
     sources = [f"/etc/fstab ({device})" for device in parse_fstab_swaps(_text(root / "etc/fstab"))]
-    units = root / "etc/systemd/system"
-    sources += ["systemd unit " + name for name in _names(units) if name.endswith(".swap") and (units / name).is_file()]
-    sources += ["service " + name for name in _SWAP_SERVICES if _enabled(root, name)]
-    if (root / _ZRAM_GENERATOR).exists() and any(_text(root / path).strip() for path in _ZRAM_CONFIGURATIONS):
-        sources.append("zram-generator")
+    units = (unit.name for unit in read_swap_state(root).units)
+    sources += [f"unit {name}" for name in units]
     return tuple(sources)
-
-
-def _enabled(root: Path, service: str) -> bool:
-    return (root / "etc/systemd/system/multi-user.target.wants" / (service + ".service")).is_symlink()
 
 
 def _read_listeners(root: Path, ports: Iterable[int]) -> tuple[Listener, ...]:

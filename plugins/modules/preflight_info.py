@@ -104,6 +104,50 @@ options:
     type: list
     elements: str
     default: []
+  local_etcd:
+    description:
+      - Whether control plane nodes run a member of etcd each.
+      - Before the member of a control plane host is there, the time that writes to the disk take is measured.
+    type: bool
+    default: true
+  image_repository:
+    description: Repository of Kubernetes' images.
+    type: str
+    default: registry.k8s.io
+  image_sources:
+    description:
+      - Places from which containerd pulls these images, in its order, as the filter
+        P(groundplane.kubeadm.image_sources#filter) makes them.
+      - Nothing is asked when it is empty, and on a node of a cluster.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      url:
+        description: Address of a registry or of a mirror.
+        type: str
+        required: true
+      ca:
+        description: Certificate of the authority that has signed its certificate.
+        type: str
+      skip_verify:
+        description: Whether its certificate is not verified.
+        type: bool
+      override_path:
+        description: Whether O(image_sources[].url) contains the path of the registry's interface.
+        type: bool
+      client_certificate:
+        description: Whether it wants a certificate of its clients; it is not asked then.
+        type: bool
+  sandbox_image:
+    description: Image of the pods' sandbox; kubeadm's image in O(image_repository) when it is empty.
+    type: str
+    default: ""
+  containerd_source:
+    description:
+      - Where containerd will come from, V(distribution) or V(docker); the default of role containerd when it is empty.
+    type: str
+    default: ""
   cri_socket:
     description: Socket of the container runtime.
     type: str
@@ -153,10 +197,18 @@ options:
         description: Least memory in MiB; 1700 for a control plane node and 900 for a worker by default.
         type: int
       disk_mib:
-        description: Least free space in MiB for the state of Kubernetes; 4096 by default.
+        description: Least free space in MiB for the state of Kubernetes as a whole; 4096 by default.
         type: int
       recommended_disk_mib:
-        description: Free space in MiB below which there is a warning; 10240 by default.
+        description:
+          - Free space in MiB below which there is a warning; 30720 for a control plane node and 22528 for a worker by
+            default.
+        type: int
+      etcd_latency_ms:
+        description: Most milliseconds for a write to the disk of etcd; 100 by default.
+        type: int
+      recommended_etcd_latency_ms:
+        description: Milliseconds for such a write above which there is a warning; 10 by default.
         type: int
 seealso:
   - module: groundplane.kubeadm.preflight_report
@@ -339,8 +391,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repos
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import facts_of, run_checks
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted, thresholds_for
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_registry import (
+    ask_registry,
+    registry_prober,
+    sources_of,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_repository import ask_repository
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import read_snapshot
+
+_REGISTRY_SECONDS = 5.0
 
 
 def argument_spec() -> dict[str, Any]:
@@ -361,6 +420,22 @@ def argument_spec() -> dict[str, Any]:
         "endpoint_port": {"type": "int"},
         "endpoint_in_hosts": {"type": "bool", "default": True},
         "control_plane_addresses": {"type": "list", "elements": "str", "default": []},
+        "local_etcd": {"type": "bool", "default": True},
+        "image_repository": {"type": "str", "default": "registry.k8s.io"},
+        "image_sources": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "url": {"type": "str", "required": True},
+                "ca": {"type": "str"},
+                "skip_verify": {"type": "bool"},
+                "override_path": {"type": "bool"},
+                "client_certificate": {"type": "bool"},
+            },
+        },
+        "sandbox_image": {"type": "str", "default": ""},
+        "containerd_source": {"type": "str", "default": ""},
         "cri_socket": {"type": "str", "default": "unix:///run/containerd/containerd.sock"},
         "swap_allowed": {"type": "bool", "default": False},
         "cgroup_v1_allowed": {"type": "bool", "default": False},
@@ -377,6 +452,8 @@ def argument_spec() -> dict[str, Any]:
                 "memory_mib": {"type": "int"},
                 "disk_mib": {"type": "int"},
                 "recommended_disk_mib": {"type": "int"},
+                "etcd_latency_ms": {"type": "int"},
+                "recommended_etcd_latency_ms": {"type": "int"},
             },
         },
     }
@@ -404,6 +481,10 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         swap_allowed=params["swap_allowed"],
         cgroup_v1_allowed=params["cgroup_v1_allowed"],
         kernel_modules=tuple(params["kernel_modules"]),
+        local_etcd=params["local_etcd"],
+        image_repository=params["image_repository"],
+        sandbox_image=params["sandbox_image"],
+        containerd_source=params["containerd_source"],
         thresholds=thresholds_for(params["role"], params["thresholds"]),
     )
 
@@ -422,7 +503,10 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         kind=params["repository_kind"],
         fetch=url_fetcher(params["repository_timeout"]),
     )
-    snapshot = replace(host, repository=repository)
+    # A node has its images, and containerd asks again when it needs more.
+    sources = [] if host.cluster.known else sources_of(params["image_sources"])
+    registry = ask_registry(sources, registry_prober(_REGISTRY_SECONDS))
+    snapshot = replace(host, repository=repository, registries=(registry,) if registry else ())
     return {
         "changed": False,
         "findings": [finding.as_dict() for finding in run_checks(snapshot, wanted)],

@@ -100,6 +100,13 @@ options:
     type: list
     elements: str
     default: []
+  host_ignore:
+    description:
+      - Checks that are waived for single hosts, by host.
+      - A finding that several hosts have each for itself is waived for those of them that waive it. One that only shows
+        when hosts are compared is waived when all of its hosts waive it.
+    type: dict
+    default: {}
   maximum_clock_skew:
     description: Seconds by which the clocks of two hosts may differ. More than two seconds are a warning.
     type: float

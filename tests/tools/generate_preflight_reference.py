@@ -24,8 +24,9 @@ table: errors stop the run, warnings do not. Nothing is ever changed by the pref
 
     ansible-playbook groundplane.kubeadm.preflight -i inventory
 
-A check is waived by its name, for all hosts of the run; its findings stay in the table. A waiver that matches nothing
-is reported, so that none is forgotten.
+A check is waived by its name, for all hosts in `group_vars` or for one in its `host_vars`; its findings stay in the
+table. A finding about several hosts together is waived when each of them waives it. A waiver that matches nothing is
+reported, so that none is forgotten.
 
     prereqs_preflight_ignore: [firewall-active]
 
@@ -42,6 +43,8 @@ def chapters() -> list[tuple[str, list[Any]]]:
     import_module("tests.unit.conftest")
     registries = (
         ("The machine", "_preflight_machine", "MACHINE_CHECKS"),
+        ("File systems", "_preflight_storage", "STORAGE_CHECKS"),
+        ("Software of others", "_preflight_software", "SOFTWARE_CHECKS"),
         ("The host's network", "_preflight_network", "NETWORK_CHECKS"),
         ("The endpoint of the API", "_preflight_endpoint", "ENDPOINT_CHECKS"),
         ("Kubernetes", "_preflight_kubernetes", "KUBERNETES_CHECKS"),

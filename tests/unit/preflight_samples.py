@@ -8,8 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import (
+    CNI_FOLDER,
+    STATE_FOLDERS,
+    WRITTEN_FOLDERS,
+    Disk,
+    Mount,
+    Storage,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
-    PACKET_FILTERS,
+    NEEDED_FEATURES,
     PRESENT,
     KernelSupport,
 )
@@ -17,12 +25,12 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     Cgroups,
     ClusterFiles,
-    Disk,
+    Inotify,
     Network,
     Snapshot,
 )
 
-MODULES = ("overlay", "br_netfilter", *(module for alternatives in PACKET_FILTERS for module in alternatives))
+MODULES = ("overlay", "br_netfilter", *(module for alternatives in NEEDED_FEATURES for module in alternatives))
 
 LO = Link("lo", 65536, "", True, (Address("127.0.0.1", 8, "host"), Address("::1", 128, "host")))
 ETH0 = Link(
@@ -34,6 +42,13 @@ ETH0 = Link(
 )
 ETH1 = Link("eth1", 9000, "02:67:0a:4d:08:0b", True, (Address("198.51.100.11", 24, "global"),))
 DEFAULT_ROUTE = Route(None, ("eth0",))
+
+ROOT = Mount("/", "ext4", frozenset({"rw", "relatime"}))
+STORAGE = Storage(
+    disks=(Disk(STATE_FOLDERS, 40960, 102400, 6553600, 6000000),),
+    mounts=dict.fromkeys((*WRITTEN_FOLDERS, CNI_FOLDER), ROOT),
+    write_seconds=0.002,
+)
 
 CLEAN = Snapshot(
     user_id=0,
@@ -51,7 +66,6 @@ CLEAN = Snapshot(
     kernel=KernelSupport("6.12.48+deb13-amd64", dict.fromkeys(MODULES, PRESENT)),
     cpus=2,
     memory_mib=1967,
-    disks=(Disk(("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"), 20480),),
     systemd_running=True,
     namespaces=frozenset({"cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"}),
     cgroups=Cgroups(2, frozenset({"cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"})),
@@ -70,6 +84,9 @@ CLEAN = Snapshot(
     runtime_version="",
     kubelet_version="",
     cri_socket_exists=False,
+    storage=STORAGE,
+    hosts={"localhost": ("127.0.0.1", "::1"), "master-1": ("127.0.1.1",)},
+    inotify=Inotify(128, 524288),
 )
 
 

@@ -9,6 +9,17 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import (
+    ForeignRules,
+    Persistence,
+    RuntimeConfiguration,
+    Software,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import (
+    STATE_FOLDERS,
+    Disk,
+    Mount,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
     LOADABLE,
     MISSING,
@@ -47,9 +58,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_pro
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     Cgroups,
     ClusterFiles,
-    Disk,
+    Inotify,
     Listener,
     Network,
+    Registry,
     Repository,
     VipHolder,
 )
@@ -71,8 +83,30 @@ def kernel(**states):
     return KernelSupport("6.1.0", {**CLEAN.kernel.states, **states})
 
 
-def disk(free_mib):
-    return (Disk(("/var/lib/containerd",), free_mib),)
+def storage(**changes):
+    """What is different about the file systems of the clean host."""
+    return {"storage": replace(CLEAN.storage, **changes)}
+
+
+def disk(free_mib, *folders, total_mib=0, **changes):
+    return storage(disks=(Disk(folders or STATE_FOLDERS, free_mib, total_mib),)) | changes
+
+
+def inodes(free, *folders, **changes):
+    return storage(disks=(Disk(folders or STATE_FOLDERS, 40960, 0, 1000, free),)) | changes
+
+
+def mounted(folder, kind="ext4", *options, **changes):
+    mount = Mount(folder, kind, frozenset({"rw", *options} - ({"rw"} if "ro" in options else set())))
+    return storage(mounts={**CLEAN.storage.mounts, folder: mount}, **changes)
+
+
+def software(**changes):
+    return {"software": Software(**changes)}
+
+
+def registry(reachable, *failures, **changes):
+    return {"registries": (Registry("https://registry.k8s.io", failures, reachable),), **changes}
 
 
 def release(identifier, version, like=""):
@@ -109,18 +143,6 @@ MACHINE = [
     pytest.param({"memory_mib": 1699}, Wanted(), ["memory:error"], id="too little memory for a control plane node"),
     pytest.param({"memory_mib": 1699}, WORKER, [], id="enough memory for a worker"),
     pytest.param({"memory_mib": 899}, WORKER, ["memory:error"], id="too little memory for a worker"),
-    pytest.param({"disks": disk(4095)}, Wanted(), ["disk-space:error"], id="a full disk"),
-    pytest.param({"disks": disk(4096)}, Wanted(), ["disk-space:warning"], id="a small disk"),
-    pytest.param({"disks": disk(10240)}, Wanted(), [], id="a disk of recommended size"),
-    pytest.param(
-        {"disks": disk(4095), "cluster": ClusterFiles(prepared=True)},
-        Wanted(),
-        ["disk-space:warning"],
-        id="a disk filled by an interrupted run",
-    ),
-    pytest.param(
-        {"disks": disk(4096), "cluster": ClusterFiles(prepared=True)}, Wanted(), [], id="a small disk of a node"
-    ),
     pytest.param({"kernel": kernel(overlay=LOADABLE)}, Wanted(), [], id="a loadable module"),
     pytest.param({"kernel": kernel(br_netfilter=MISSING)}, Wanted(), ["kernel-modules:error"], id="a missing module"),
     pytest.param({"kernel": kernel(overlay=UNKNOWN)}, Wanted(), ["kernel-modules:warning"], id="a mute kernel"),
@@ -184,6 +206,181 @@ MACHINE = [
     pytest.param({"hostname": "localhost"}, Wanted(), ["hostname-form:error"], id="localhost"),
     pytest.param({"hostname": "m" * 64}, Wanted(), ["hostname-form:error"], id="a name longer than a label"),
     pytest.param({"selinux_enforcing": True}, Wanted(), ["selinux-enforcing:warning"], id="SELinux"),
+    pytest.param({"machine_id": ""}, Wanted(), ["machine-id:error"], id="no machine-id"),
+    pytest.param({"machine_id": "uninitialized"}, Wanted(), ["machine-id:error"], id="an image before its first boot"),
+    pytest.param({"hosts": {}}, Wanted(), [], id="an empty hosts file"),
+    pytest.param({"hosts": {"master-1": ("192.0.2.11", "fe80::67:aff:fe4d:70b%eth0")}}, Wanted(), [], id="own address"),
+    pytest.param({"hosts": {"master-1": ("192.0.2.99",)}}, Wanted(), ["hosts-file:warning"], id="another's address"),
+    pytest.param({"hosts": {"localhost": ("192.0.2.11",)}}, Wanted(), ["hosts-file:error"], id="localhost elsewhere"),
+    pytest.param({"hosts": {"localhost": ("nonsense",)}}, Wanted(), [], id="no address"),
+    pytest.param({"inotify": Inotify(127, 8192)}, Wanted(), ["inotify-limits:warning"], id="few instances"),
+    pytest.param({"inotify": Inotify(128, 8191)}, Wanted(), ["inotify-limits:warning"], id="few watches"),
+    pytest.param({"inotify": Inotify()}, Wanted(), [], id="a kernel without inotify"),
+    pytest.param({"kernel": kernel(vxlan=MISSING)}, Wanted(), ["kernel-features:error"], id="no vxlan"),
+    pytest.param({"kernel": kernel(vxlan=LOADABLE)}, Wanted(), [], id="a loadable vxlan"),
+]
+
+PREPARED = ClusterFiles(prepared=True)
+ETCD_ONLY = ("/var/lib/etcd",)
+
+STORAGE = [
+    pytest.param(disk(4095), Wanted(), ["disk-space:error"], id="a full disk"),
+    pytest.param(disk(4096), Wanted(), ["disk-space:warning"], id="a small disk"),
+    pytest.param(disk(30720), Wanted(), [], id="a disk of recommended size"),
+    pytest.param(disk(22528), WORKER, [], id="a worker's disk of recommended size"),
+    pytest.param(disk(22527), WORKER, ["disk-space:warning"], id="a small disk of a worker"),
+    pytest.param(disk(8191, *ETCD_ONLY), Wanted(), ["disk-space:warning"], id="a small disk for etcd"),
+    pytest.param(disk(8192, *ETCD_ONLY), Wanted(), [], id="a disk for etcd"),
+    pytest.param(disk(1, *ETCD_ONLY), WORKER, [], id="a disk for etcd on a worker"),
+    pytest.param(disk(20479, "/var/lib/containerd"), WORKER, ["disk-space:warning"], id="a small disk for images"),
+    pytest.param(
+        disk(1000),
+        Wanted(thresholds=thresholds_for("control_plane", {"disk_mib": 1000, "recommended_disk_mib": 1000})),
+        [],
+        id="thresholds of the operator",
+    ),
+    pytest.param(
+        disk(4095, cluster=PREPARED), Wanted(), ["disk-space:warning"], id="a disk filled by an interrupted run"
+    ),
+    pytest.param(disk(4096, cluster=PREPARED), Wanted(), [], id="a small disk of a node"),
+    pytest.param(disk(40960, total_mib=500000), Wanted(), ["disk-space:warning"], id="a small part of a large disk"),
+    pytest.param(
+        disk(60000, "/var/lib/kubelet", total_mib=500000), Wanted(), [], id="a smaller part is enough for volumes"
+    ),
+    pytest.param(disk(40960, *ETCD_ONLY, total_mib=500000), Wanted(), [], id="nothing is evicted for etcd"),
+    pytest.param(inodes(49), Wanted(), ["inodes:error"], id="no inodes left"),
+    pytest.param(inodes(49, cluster=PREPARED), Wanted(), ["inodes:warning"], id="no inodes left on a node"),
+    pytest.param(inodes(49, "/var/log"), Wanted(), ["inodes:warning"], id="no inodes left for logs"),
+    pytest.param(inodes(99), Wanted(), ["inodes:warning"], id="few inodes left"),
+    pytest.param(inodes(100), Wanted(), [], id="enough inodes"),
+    pytest.param(inodes(0, *ETCD_ONLY), WORKER, [], id="inodes that nobody needs"),
+    pytest.param(mounted("/etc", "ext4", "ro"), Wanted(), ["read-only:error"], id="read-only"),
+    pytest.param(mounted("/opt/cni/bin", "ext4", "noexec"), Wanted(), ["mount-options:error"], id="plugins"),
+    pytest.param(mounted("/var/lib/kubelet", "ext4", "noexec"), Wanted(), ["mount-options:warning"], id="volumes"),
+    pytest.param(mounted("/var/lib/containerd", "ext4", "noexec", "nodev"), Wanted(), [], id="layers may be noexec"),
+    pytest.param(
+        mounted("/var/lib/containerd", "nfs4"), Wanted(), ["containerd-file-system:error"], id="images over NFS"
+    ),
+    pytest.param(
+        mounted("/var/lib/containerd", "zfs", zfs_version="2.1.11-1"),
+        Wanted(),
+        ["containerd-file-system:error"],
+        id="an old zfs",
+    ),
+    pytest.param(mounted("/var/lib/containerd", "zfs", zfs_version="2.2.4-1"), Wanted(), [], id="zfs"),
+    pytest.param(mounted("/var/lib/containerd", "zfs"), Wanted(), [], id="a zfs that tells nothing"),
+    pytest.param(storage(mounts=None), Wanted(), [], id="no mounts to be read"),
+    pytest.param(storage(write_seconds=0.010), Wanted(), [], id="a disk that is fast enough"),
+    pytest.param(storage(write_seconds=0.011), Wanted(), ["etcd-latency:warning"], id="a slow disk"),
+    pytest.param(storage(write_seconds=0.101), Wanted(), ["etcd-latency:error"], id="a disk too slow for etcd"),
+    pytest.param(storage(write_seconds=None), Wanted(), [], id="a disk that was not measured"),
+]
+
+KNOWN = ClusterFiles(credentials=("kubelet.conf",))
+THEIRS = RuntimeConfiguration(ours=False)
+OURS_NOW = RuntimeConfiguration(ours=True, sandbox_image="mirror.example.com/pause:3.10", systemd_cgroup=False)
+
+SOFTWARE = [
+    pytest.param(software(runtime=THEIRS), Wanted(), [], id="a configuration of the distribution"),
+    pytest.param(software(runtime=OURS_NOW), Wanted(), [], id="a configuration of ours"),
+    pytest.param(
+        software(runtime=THEIRS._replace(systemd_cgroup=False)), Wanted(), ["cgroup-driver:warning"], id="cgroupfs"
+    ),
+    pytest.param(software(runtime=THEIRS._replace(systemd_cgroup=True)), Wanted(), [], id="systemd"),
+    pytest.param(
+        {**software(kubelet_cgroup_driver="cgroupfs"), "cluster": KNOWN},
+        Wanted(),
+        ["cgroup-driver:error"],
+        id="a node whose kubelet uses cgroupfs",
+    ),
+    pytest.param(
+        software(kubelet_cgroup_driver="cgroupfs"), Wanted(), ["cgroup-driver:warning"], id="a former kubelet"
+    ),
+    pytest.param(
+        {**software(kubelet_cgroup_driver="cgroupfs", runtime=OURS_NOW), "cluster": KNOWN},
+        Wanted(),
+        [],
+        id="cgroupfs by choice",
+    ),
+    pytest.param(software(kubelet_cgroup_driver="systemd"), Wanted(), [], id="a kubelet of ours"),
+    pytest.param(
+        software(runtime=THEIRS._replace(sandbox_image="registry.k8s.io/pause:3.8")), Wanted(), [], id="kubeadm's image"
+    ),
+    pytest.param(
+        software(runtime=THEIRS._replace(sandbox_image="mirror.example.com/pause:3.8")),
+        Wanted(),
+        ["sandbox-image:warning"],
+        id="another sandbox image",
+    ),
+    pytest.param(
+        software(runtime=THEIRS._replace(sandbox_image="mirror.example.com/pause:3.8")),
+        Wanted(sandbox_image="mirror.example.com/pause:3.8"),
+        [],
+        id="the sandbox image of the operator",
+    ),
+    pytest.param(
+        {"runtime_version": "1.7.24"}, Wanted(kubernetes_version="1.38"), ["runtime-config:error"], id="1.7 for 1.38"
+    ),
+    pytest.param(
+        software(candidate="1.7.24"), Wanted(kubernetes_version="1.38.1"), ["runtime-config:error"], id="1.7 to come"
+    ),
+    pytest.param({"runtime_version": "1.7.24"}, Wanted(kubernetes_version="1.37"), [], id="1.7 for 1.37"),
+    pytest.param(
+        {**software(candidate="1.7.24"), "runtime_version": "2.1.9"},
+        Wanted(kubernetes_version="1.38"),
+        [],
+        id="2.1 for 1.38",
+    ),
+    pytest.param(
+        {**software(signals_denied=True), "runtime_version": "1.7.12"},
+        Wanted(),
+        ["apparmor-runc:warning"],
+        id="a confined runc",
+    ),
+    pytest.param(software(programs=("/usr/local/bin/kubelet",)), Wanted(), ["foreign-programs:warning"], id="by hand"),
+    pytest.param(
+        software(interrupted_packages=("/var/lib/dpkg/updates/0001",), package_lock="apt-get"),
+        Wanted(),
+        ["package-manager:error", "package-manager:warning"],
+        id="dpkg interrupted and at work",
+    ),
+    pytest.param(
+        software(persistence=(Persistence("nftables", "/etc/nftables.conf"),)),
+        Wanted(),
+        ["firewall-persistence:warning"],
+        id="a ruleset that is flushed",
+    ),
+    pytest.param(
+        software(persistence=(Persistence("netfilter-persistent", "/etc/iptables/rules.v4", ("KUBE-SERVICES",)),)),
+        Wanted(),
+        ["firewall-persistence:warning"],
+        id="a ruleset that is frozen",
+    ),
+    pytest.param(
+        software(foreign_rules=ForeignRules("nft", 3)), Wanted(), ["iptables-mixture:warning"], id="harmless rules"
+    ),
+    pytest.param(software(foreign_rules=ForeignRules("nft")), Wanted(), [], id="empty tables"),
+    pytest.param(
+        software(foreign_rules=ForeignRules("legacy", 0, (":FORWARD DROP",))),
+        Wanted(),
+        ["iptables-mixture:error"],
+        id="a policy that drops",
+    ),
+    pytest.param(
+        {**software(foreign_rules=ForeignRules("nft", 1, ("-A INPUT -j DROP",))), "cluster": KNOWN},
+        Wanted(),
+        ["iptables-mixture:warning"],
+        id="a node with rules that drop",
+    ),
+    pytest.param(registry(True), Wanted(), [], id="a registry that answers"),
+    pytest.param(registry(True, "http://m: timed out"), Wanted(), ["registry-unreachable:warning"], id="a dead mirror"),
+    pytest.param(registry(False, "http://m: timed out"), Wanted(), ["registry-unreachable:error"], id="no registry"),
+    pytest.param(
+        registry(False, "http://m: timed out", cluster=PREPARED),
+        Wanted(),
+        ["registry-unreachable:warning"],
+        id="no registry, and images on the host",
+    ),
 ]
 
 NETWORK = [
@@ -527,9 +724,6 @@ KUBERNETES = [
     pytest.param({"runtime_version": "2.1.9"}, Wanted(kubernetes_version="1.38"), [], id="containerd 2"),
     pytest.param({"runtime_version": "1.6.20"}, Wanted(), ["container-runtime:warning"], id="containerd 1.6"),
     pytest.param({"runtime_version": "1.5.9"}, Wanted(), ["container-runtime:error"], id="containerd 1.5"),
-    pytest.param(
-        {"runtime_version": "1.7.24"}, Wanted(kubernetes_version="1.38"), ["container-runtime:error"], id="1.7 for 1.38"
-    ),
     pytest.param({}, Wanted(cri_socket="/run/containerd/containerd.sock"), [], id="a socket as plain path"),
     pytest.param(
         {}, Wanted(cri_socket="unix:///run/crio/crio.sock"), ["container-runtime:warning"], id="a runtime to come"
@@ -540,7 +734,10 @@ KUBERNETES = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "wanted", "expected"), [*MACHINE, *NETWORK, *ENDPOINT, *KUBERNETES])
+TABLES = [*MACHINE, *STORAGE, *SOFTWARE, *NETWORK, *ENDPOINT, *KUBERNETES]
+
+
+@pytest.mark.parametrize(("changes", "wanted", "expected"), TABLES)
 def test_finds(changes, wanted, expected):
     findings = run_checks(host(**changes), wanted)
     assert [f"{finding.id}:{finding.severity}" for finding in findings] == expected
@@ -551,7 +748,7 @@ def test_finds(changes, wanted, expected):
 
 
 def test_every_check_finds_something_in_these_tables():
-    tested = {entry.split(":")[0] for row in (*MACHINE, *NETWORK, *ENDPOINT, *KUBERNETES) for entry in row.values[2]}
+    tested = {entry.split(":")[0] for row in TABLES for entry in row.values[2]}
     assert tested == {check.description.id for check in CHECKS}
 
 
@@ -615,6 +812,30 @@ def test_tells_what_the_repository_has():
         "expected": "1.35.9 for amd64",
         "remedy": "Set cluster_kubernetes_version.",
     }
+
+
+def test_each_file_system_is_asked_for_its_part():
+    disks = (Disk(("/var/lib/containerd",), 100), Disk(("/var/lib/etcd", "/var/log"), 100))
+    images, state = run_checks(host(**storage(disks=disks)), Wanted())
+    assert images.expected == "at least 2730 MiB"
+    assert (state.found, state.expected) == ("100 MiB free for /var/lib/etcd, /var/log", "at least 1194 MiB")
+
+
+def test_names_what_lies_on_a_read_only_file_system_once():
+    root = Mount("/", "ext4", frozenset({"ro"}))
+    (finding,) = run_checks(host(**storage(mounts=dict.fromkeys(("/etc", "/var/log"), root))), Wanted())
+    assert finding.found == "/ is mounted read-only (/etc, /var/log)"
+
+
+def test_says_how_slow_the_disk_is():
+    (finding,) = run_checks(host(**storage(write_seconds=0.2504)), Wanted())
+    assert finding.found == "one in ten writes to the file system of /var/lib/etcd takes 250 ms or longer"
+    assert finding.expected == "at most 100 ms"
+
+
+def test_many_programs_are_shortened():
+    (finding,) = run_checks(host(**software(programs=tuple("abcdef"))), Wanted())
+    assert finding.found == "a, b, c, d and 2 more"
 
 
 def test_thresholds_given_and_left():

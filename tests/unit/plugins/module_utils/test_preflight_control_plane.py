@@ -301,3 +301,28 @@ def test_an_even_number_of_etcd_members(number: int, spared: str, fewer: int, mo
 @pytest.mark.parametrize("hosts", [(), ("m1",), ("m1", "m2", "m3")], ids=["not to be judged", "one", "three"])
 def test_a_number_of_etcd_members_that_is_fine(hosts: tuple[str, ...]) -> None:
     assert judge({}, etcd_hosts=hosts) == {}
+
+
+def versions(*kubelets: str) -> Any:
+    """A ready control plane with nodes of these versions."""
+    nodes = [{"name": f"m{number}", "control_plane": True, "kubelet_version": v} for number, v in enumerate(kubelets)]
+    return {**READY, "nodes": [*nodes, {"name": "w", "control_plane": False, "kubelet_version": "v1.30.0"}]}
+
+
+@pytest.mark.parametrize(
+    ("control_plane", "version", "found"),
+    [
+        (versions("v1.35.4"), "1.36.2", True),
+        (versions("v1.36.1", "v1.35.4"), "1.36.2", True),
+        (versions("v1.9.0"), "1.10.0", True),
+        (versions("v1.36.1"), "1.36.2", False),
+        (versions("v1.36.1"), "1.35.9", False),
+        (versions("v1.35.4"), "", False),
+        (READY, "1.36.2", False),
+        ({**versions("v1.35.4"), "ready": False}, "1.36.2", False),
+    ],
+    ids=["newer", "while upgrading", "by number", "a patch", "older", "not known", "no nodes", "silent"],
+)
+def test_a_worker_newer_than_the_control_plane(control_plane: Any, version: str, found: bool) -> None:
+    facts = {"m1": node(), "w1": {**node(""), "package_version": version}}
+    assert (("version-skew", "error", ("w1",)) in judge({"m1": control_plane}, facts)) is found

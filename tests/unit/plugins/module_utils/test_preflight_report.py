@@ -162,6 +162,57 @@ def test_says_which_waivers_do_nothing():
     )
 
 
+def test_a_waiver_of_one_host_counts_there_only():
+    made = report(results({}, {}, findings=[finding()]), host_ignore={"a": ["cpu-count"], "b": []})
+    assert [(row.status, row.hosts) for row in made.rows] == [("error", ("b",)), ("waived", ("a",))]
+    assert made.counts == {"errors": 1, "warnings": 0, "waived": 1}
+    assert "1 error on 1 host (b)" in made.failure
+    assert made.remarks == ()
+
+
+def test_a_waiver_of_every_host_counts_everywhere():
+    made = report(results({}, {}, findings=[finding()]), host_ignore={"a": ["cpu-count"], "b": ["cpu-count"]})
+    assert [(row.status, row.hosts) for row in made.rows] == [("waived", ("a", "b"))]
+
+
+@pytest.mark.parametrize(
+    ("waivers", "status"),
+    [
+        ({"a": ["duplicate-mac"]}, "error"),
+        ({"a": ["duplicate-mac"], "b": ["duplicate-mac"]}, "waived"),
+        ({"a": ["duplicate-mac"], "b": ["duplicate-mac"], "c": []}, "waived"),
+    ],
+)
+def test_a_finding_about_several_hosts_is_waived_by_all_of_them(waivers, status):
+    (row,) = report(results({"macs": ["02:aa"]}, {"macs": ["02:aa"]}), host_ignore=waivers).rows
+    assert (row.status, row.hosts) == (status, ("a", "b"))
+
+
+def test_a_finding_of_no_host_is_waived_by_all():
+    extra = {**finding("inventory-group"), "hosts": []}
+    waive = {"a": ["inventory-group"], "b": ["inventory-group"]}
+    assert report(results({}, {}), extra=[extra], host_ignore=waive).failure == ""
+    assert report(results({}, {}), extra=[extra], host_ignore={**waive, "b": []}).failure != ""
+    assert report(results({}), extra=[extra]).failure != ""
+
+
+def test_says_whose_waivers_do_nothing():
+    waivers = {"a": ["memory", "memry"], "b": ["cpu-count", "memry"], "c": ["cpu-count"]}
+    hosts = results({}, {}, {})
+    hosts["c"]["findings"] = [finding()]
+    assert report(hosts, host_ignore=waivers).remarks == (
+        "The waiver memory (a) matches no finding; take it out, so that it cannot hide one later.",
+        "The waiver memry is the id of no preflight check; docs/preflight_checks.md lists them.",
+    )
+    hosts["c"]["findings"] = [finding("memory")]
+    assert report(hosts, host_ignore={"a": ["memory"], "c": []}).remarks == (
+        "The waiver memory (a) matches no finding; take it out, so that it cannot hide one later.",
+    )
+    assert report(results({}), host_ignore={"a": ["memory"]}).remarks == (
+        "The waiver memory matches no finding; take it out, so that it cannot hide one later.",
+    )
+
+
 def test_takes_findings_from_elsewhere():
     extra = {**finding("inventory-group"), "hosts": ["b"]}
     made = report(results({}, {}), extra=[extra], ignore=["inventory-group"])

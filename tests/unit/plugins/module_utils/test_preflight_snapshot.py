@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils import _preflight_snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import Software
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import Source
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
@@ -27,6 +28,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_pro
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     ClusterFiles,
+    Inotify,
     Listener,
     VipHolder,
     clock_synchronised,
@@ -115,7 +117,10 @@ def test_reads_a_fresh_node(recorded, ip):
     assert snapshot.cluster == ClusterFiles()
     assert not snapshot.systemd_running
     assert [interface.name for interface in snapshot.network.links] == ["lo", "eth0"]
-    assert len(snapshot.disks) == 1
+    assert len(snapshot.storage.disks) == 1
+    assert snapshot.storage.write_seconds is not None
+    assert snapshot.software == Software()
+    assert snapshot.registries == ()
     assert (snapshot.vip_holder, snapshot.endpoint, snapshot.endpoint_resolvable) == (None, None, True)
 
 
@@ -131,19 +136,23 @@ def test_swap_and_whatever_brings_it_back(recorded, ip):
     write(recorded, "proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 1 0 100\n")
     write(recorded, "etc/fstab", "UUID=1 none swap sw 0 0\n")
     write(recorded, "etc/systemd/system/swap.img.swap", "[Swap]\n")
+    link(recorded, "etc/systemd/system/swap.target.wants/swap.img.swap", "../swap.img.swap")
+    write(recorded, "run/systemd/generator.late/dev-vda3.swap", "[Swap]\n")
     link(recorded, "etc/systemd/system/masked.swap", "/dev/null")
     link(
         recorded, "etc/systemd/system/multi-user.target.wants/zramswap.service", "/lib/systemd/system/zramswap.service"
     )
+    write(recorded, "usr/lib/systemd/system/zramswap.service", "[Service]\n")
     write(recorded, "usr/lib/systemd/system-generators/zram-generator")
     write(recorded, "etc/systemd/zram-generator.conf", "[zram0]\n")
     snapshot = read_snapshot(ip(), DECIDED, root=recorded)
     assert snapshot.swaps == ("/dev/zram0",)
     assert snapshot.swap_sources == (
         "/etc/fstab (UUID=1)",
-        "systemd unit swap.img.swap",
-        "service zramswap",
-        "zram-generator",
+        "unit dev-vda3.swap",
+        "unit dev-zram0.swap",
+        "unit swap.img.swap",
+        "unit zramswap.service",
     )
 
 
@@ -288,6 +297,45 @@ def test_arguments_of_the_api_server(recorded, ip, sharing, expected):
         "permit-port-sharing": expected,
         "oidc-claim": "groups=all",
     }
+
+
+def test_writes_are_measured_only_where_a_member_of_etcd_is_to_come(recorded, ip):
+    def measured(**changes):
+        wanted = replace(DECIDED, **changes)
+        return read_snapshot(ip(), wanted, root=recorded).storage.write_seconds is not None
+
+    assert measured()
+    assert not measured(role="worker")
+    assert not measured(local_etcd=False)
+    write(recorded, "var/lib/etcd/member/wal/0.wal")
+    assert not measured()
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, True),
+        ({"kubernetes_version": "1.37"}, False),
+        ({"containerd_source": "docker"}, False),
+        ({"cri_socket": "unix:///run/crio/crio.sock"}, False),
+    ],
+    ids=["1.38", "1.37", "from Docker", "another runtime"],
+)
+def test_the_containerd_to_come_is_asked_for_only_where_it_matters(recorded, ip, fixture_text, changes, asked):
+    policy = (["/usr/bin/apt-cache", "policy", "containerd"], Result(0, fixture_text("apt/policy-containerd"), ""))
+    runner = ip(*([policy] if asked else []), programs={"apt-cache": "/usr/bin/apt-cache"})
+    wanted = replace(DECIDED, **{"kubernetes_version": "1.38", **changes})
+    assert read_snapshot(runner, wanted, root=recorded).software.candidate == ("1.7.24" if asked else "")
+    runner.assert_finished()
+
+
+def test_names_and_limits(recorded, ip):
+    write(recorded, "etc/hosts", "127.0.0.1 localhost # loopback\n\n# 192.0.2.9 old\n::1 LOCALHOST ip6-localhost\n")
+    write(recorded, "proc/sys/fs/inotify/max_user_instances", "8192\n")
+    write(recorded, "proc/sys/fs/inotify/max_user_watches", "many\n")
+    snapshot = read_snapshot(ip(), DECIDED, root=recorded)
+    assert snapshot.hosts == {"localhost": ("127.0.0.1", "::1"), "ip6-localhost": ("::1",)}
+    assert snapshot.inotify == Inotify(8192, None)
 
 
 def test_a_manifest_without_arguments():

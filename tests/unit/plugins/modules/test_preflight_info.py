@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import REFUSED, Answer
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import ClusterFiles
 from ansible_collections.groundplane.kubeadm.plugins.modules import preflight_info
 
 from tests.unit.preflight_samples import CLEAN, host
@@ -80,10 +81,18 @@ def test_every_option_reaches_the_checks():
         "endpoint_in_hosts": False,
         "control_plane_addresses": ["192.0.2.11", "192.0.2.12"],
         "endpoint": "api.example.com",
+        "local_etcd": False,
+        "image_repository": "registry.example.com",
+        "sandbox_image": "registry.example.com/pause:3.10",
+        "containerd_source": "docker",
     }
     wanted = preflight_info.wanted_of(options)
     assert wanted.endpoint_by_dns
     assert wanted.control_plane_addresses == ("192.0.2.11", "192.0.2.12")
+    assert not wanted.local_etcd
+    assert wanted.image_repository == "registry.example.com"
+    assert wanted.sandbox_image == "registry.example.com/pause:3.10"
+    assert wanted.containerd_source == "docker"
 
 
 def test_asks_the_repository(preflight, monkeypatch):
@@ -91,6 +100,25 @@ def test_asks_the_repository(preflight, monkeypatch):
     result = preflight(repository_url="http://192.0.2.3/deb/")
     assert [finding["id"] for finding in result["findings"]] == ["package-version"]
     assert result["facts"]["package_version"] == ""
+
+
+def test_asks_the_registries_of_a_host_that_is_no_node(preflight, monkeypatch):
+    asked = []
+
+    def prober(timeout):
+        def probe(source):
+            asked.append(source.url)
+            return "timed out"
+
+        return probe
+
+    monkeypatch.setattr(preflight_info, "registry_prober", prober)
+    result = preflight(image_sources=[{"url": "http://192.0.2.3:5000"}])
+    assert [finding["id"] for finding in result["findings"]] == ["registry-unreachable"]
+    assert result["findings"][0]["found"] == "http://192.0.2.3:5000: timed out"
+    node = host(cluster=ClusterFiles(credentials=("kubelet.conf",)))
+    assert preflight(node, image_sources=[{"url": "http://192.0.2.3:5000"}])["findings"] == []
+    assert asked == ["http://192.0.2.3:5000"]
 
 
 def test_a_version_that_is_none(preflight):
