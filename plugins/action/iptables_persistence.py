@@ -29,6 +29,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_tran
 
 _HOST_MODULE = "groundplane.kubeadm.iptables_persistence_host"
 _ATTEMPT_SECONDS = 10.0
+#: Shorter, because the kernel repeats its first packet only after pauses that double.
+_CONNECT_SECONDS = 4
 _PAUSE_SECONDS = 1.0
 #: How long the host is asked for the end of a change after its timer has run out.
 _AFTERMATH_SECONDS = 60.0
@@ -95,7 +97,7 @@ class ActionModule(ActionBase):
             answer = self._attempt(task_vars, "confirm", change, min(_ATTEMPT_SECONDS, deadline - time.monotonic()))
             if answer.get("outcome") not in (None, PENDING, CONFIRMING):
                 break
-            error = answer.get("msg", "") or error
+            error = error or answer.get("msg", "")
             time.sleep(min(_PAUSE_SECONDS, max(deadline - time.monotonic(), 0)))
         if answer.get("outcome") in (None, PENDING, CONFIRMING, ROLLING_BACK):
             answer = self._wait_for_end(task_vars, change, deadline)
@@ -118,7 +120,7 @@ class ActionModule(ActionBase):
     def _attempt(self, task_vars: dict[str, Any] | None, operation: str, change: str, seconds: float) -> dict[str, Any]:
         """What the host answers over a new connection; only a message when it does not."""
         try:
-            with bounded(seconds), self._new_connection(seconds):
+            with bounded(seconds), self._new_connection():
                 return self._on_host(task_vars, operation=operation, change=change)
         except AnsibleError as error:
             return {"msg": str(error)}
@@ -130,7 +132,7 @@ class ActionModule(ActionBase):
         return answer
 
     @contextlib.contextmanager
-    def _new_connection(self, seconds: float) -> Iterator[None]:
+    def _new_connection(self) -> Iterator[None]:
         """Let everything inside go over a connection of its own.
 
         A connection that exists proves nothing: its packets belong to a connection that the rules know. For ssh, asking
@@ -146,7 +148,7 @@ class ActionModule(ActionBase):
             return
         options = {
             "ssh_args": "-o ControlPath=none -o ControlMaster=no -o ServerAliveInterval=3 -o ServerAliveCountMax=2 "
-            f"-o ConnectTimeout={max(int(seconds), 1)} {arguments or ''}",
+            f"-o ConnectTimeout={_CONNECT_SECONDS} {arguments or ''}",
             "reconnection_retries": 0,
         }
         before = {name: self._connection.get_option(name) for name in options}

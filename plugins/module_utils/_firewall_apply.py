@@ -124,9 +124,7 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
         "pending": pending,
         "backend": backend,
         "families": [plan.tool.family for plan in plans if plan.wanted.chains],
-        "chains": list(
-            dict.fromkeys(name for plan in plans for name in (plan.after if request.chains else plan.before).names)
-        ),
+        "chains": list(dict.fromkeys(name for rules in ours for name in rules.names)),
         "files": [document.path for document, _mode in to_write],
         "persistence": [note._asdict() for note in notes],
         "earlier_change_rolled_back": taken_back,

@@ -192,7 +192,8 @@ def normal_form(host: Host, tool: Tool, wanted: RuleSet) -> RuleSet:
             expected="util-linux, to try rules where they hurt nobody",
             remedy="install the package util-linux. Nothing was changed",
         )
-    lines = chain_lines(wanted.chains)
+    # With the jump, because the kernel looks for loops only in chains that a packet can reach.
+    lines = [*chain_lines(wanted.chains), *wanted.jumps]
     argv = [unshare, "--net", "sh", "-c", _NORMAL_FORM, "normal-form", tool.restore, tool.save]
     result = host.runner.run(argv, stdin=table(lines), check=False)
     if result.rc == _REFUSED:
@@ -215,6 +216,10 @@ def refused(tool: Tool, lines: Sequence[str], said: str) -> GroundplaneError:
     numbers = [int(number) for number in re.findall(r"\bline:? (\d+)", said)]
     # The first line is the table's.
     named = [lines[number - 2] for number in numbers if 2 <= number < len(lines) + 2]
+    missing = re.search(r"Chain '([^']+)' does not exist", said)
+    if missing:
+        # Told with the number of a later line.
+        named = [line for line in lines if line.startswith("-A ") and target(line) == missing.group(1)]
     where = f' at "{named[0]}"' if named else ""
     hint = ""
     if named and re.search(r"\d\.\d|:[0-9a-f]*:", named[0]):

@@ -143,8 +143,9 @@ def _firewalld(root: Path) -> Iterator[Note]:
 
 def _enabled(root: Path, unit: str) -> bool:
     """Whether a unit starts at boot, told by the links that enable it."""
-    folder = root / "etc/systemd/system"
-    return any(link.is_symlink() for kind in ("wants", "requires") for link in folder.glob(f"*.{kind}/{unit}"))
+    units = root / "etc/systemd/system"
+    folders = (folder for kind in ("wants", "requires") for folder in units.glob(f"*.{kind}"))
+    return any((folder / unit).is_symlink() for folder in folders)
 
 
 def _shell_settings(file: Path) -> dict[str, str]:
