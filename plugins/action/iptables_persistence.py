@@ -28,6 +28,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_tran
 )
 
 _HOST_MODULE = "groundplane.kubeadm.iptables_persistence_host"
+#: The least for one attempt while there is time; a first one gets half of what is left, for hosts that are slow.
 _ATTEMPT_SECONDS = 10.0
 #: Shorter, because the kernel repeats its first packet only after pauses that double.
 _CONNECT_SECONDS = 4
@@ -94,7 +95,8 @@ class ActionModule(ActionBase):
         answer: dict[str, Any] = {}
         error = ""
         while time.monotonic() < deadline:
-            answer = self._attempt(task_vars, "confirm", change, min(_ATTEMPT_SECONDS, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            answer = self._attempt(task_vars, "confirm", change, min(max(_ATTEMPT_SECONDS, left / 2), left))
             if answer.get("outcome") not in (None, PENDING, CONFIRMING):
                 break
             error = error or answer.get("msg", "")
@@ -111,7 +113,7 @@ class ActionModule(ActionBase):
         """What the host says once nothing more will happen to a change, or what it said last."""
         answer: dict[str, Any] = {}
         while True:
-            answer = self._attempt(task_vars, "outcome", change, _ATTEMPT_SECONDS) or answer
+            answer = self._attempt(task_vars, "outcome", change, 2 * _ATTEMPT_SECONDS) or answer
             ended = answer.get("outcome") not in (None, PENDING, CONFIRMING, ROLLING_BACK)
             if ended or time.monotonic() > deadline + _AFTERMATH_SECONDS:
                 return answer
@@ -139,22 +141,20 @@ class ActionModule(ActionBase):
         the master to stop (reset) is not enough, because another process may keep one and because ssh's own
         configuration can name it. The first value of an option wins in ssh, so these come first.
         """
-        try:
-            arguments = self._connection.get_option("ssh_args")
-        except KeyError:
-            # Others connect anew when they are used after this.
-            self._connection.close()
-            yield
-            return
-        options = {
+        # Others than ssh connect anew when they are used after this; some of them know ssh_args as well.
+        self._connection.close()
+        before = {}
+        for name in ("ssh_args", "reconnection_retries"):
+            with contextlib.suppress(KeyError):
+                before[name] = self._connection.get_option(name)
+        anew = {
             "ssh_args": "-o ControlPath=none -o ControlMaster=no -o ServerAliveInterval=3 -o ServerAliveCountMax=2 "
-            f"-o ConnectTimeout={_CONNECT_SECONDS} {arguments or ''}",
+            f"-o ConnectTimeout={_CONNECT_SECONDS} {before.get('ssh_args') or ''}",
             "reconnection_retries": 0,
         }
-        before = {name: self._connection.get_option(name) for name in options}
         try:
-            for name, value in options.items():
-                self._connection.set_option(name, value)
+            for name in before:
+                self._connection.set_option(name, anew[name])
             yield
         finally:
             for name, value in before.items():

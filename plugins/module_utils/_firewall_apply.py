@@ -94,7 +94,7 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
             raise GroundplaneError("Found a kernel without IPv6", expected="at least one of the families asked for")
         # Without iptables there is nothing of ours in the kernel either.
         tools = find_tools(host, present) if request.chains or runner.find("iptables") else ()
-        refuse_mixture(host, tools)
+        refuse_mixture(host, tools, only_ours=not request.chains)
         plans = []
         for tool in tools:
             wanted = request.rules(tool.family)

@@ -105,10 +105,12 @@ def _find_tool(host: Host, family: str) -> Tool:
     return Tool(family, NFT if "(nf_tables)" in version else LEGACY, *paths)
 
 
-def refuse_mixture(host: Host, tools: Iterable[Tool]) -> None:
+def refuse_mixture(host: Host, tools: Iterable[Tool], *, only_ours: bool) -> None:
     """Raise when the backend that the host does not use by default filters too.
 
     A packet has to pass both, so that rules of one cannot let in what the other drops.
+
+    :arg only_ours: rules of others do not matter, because ours go.
     """
     for tool in tools:
         other = LEGACY if tool.backend == NFT else NFT
@@ -117,7 +119,7 @@ def refuse_mixture(host: Host, tools: Iterable[Tool]) -> None:
         program = host.runner.find(f"{_PROGRAMS[tool.family]}-{other}-save")
         if program is None:
             continue
-        evidence = _evidence(host.runner.run([program]).stdout)
+        evidence = _evidence(host.runner.run([program]).stdout, only_ours=only_ours)
         if evidence:
             raise GroundplaneError(
                 f"Found rules of two backends: {_PROGRAMS[tool.family]} is of the backend {tool.backend}, and "
@@ -128,11 +130,12 @@ def refuse_mixture(host: Host, tools: Iterable[Tool]) -> None:
             )
 
 
-def _evidence(saved: str) -> str:
+def _evidence(saved: str, *, only_ours: bool) -> str:
     """What in the output of an iptables-save does or tells something; empty tables do not."""
     lines = saved.splitlines()
-    chains = [line[1:].split(" ", 1)[0] for line in lines if re.match(r":(?:KUBE|GROUNDPLANE)-", line)]
-    rules = sum(line.startswith("-A ") for line in lines)
+    telling = f":{OWN_PREFIX}" if only_ours else f":(?:KUBE-|{OWN_PREFIX})"
+    chains = [line[1:].split(" ", 1)[0] for line in lines if re.match(telling, line)]
+    rules = 0 if only_ours else sum(line.startswith("-A ") for line in lines)
     said = [f"{rules} rules"] if rules else []
     return " and ".join(said + ([f"the chains {', '.join(chains[:5])}"] if chains else []))
 

@@ -113,10 +113,13 @@ def test_every_run_has_a_name_of_its_own(play):
     assert len(names) == 2
 
 
-def test_without_ssh_the_connection_is_closed(play):
-    connection = Connection({})
+@pytest.mark.parametrize("options", [{}, {"ssh_args": None}])
+def test_without_ssh_the_connection_is_closed(options, play):
+    """The plugin for paramiko has the option too, and no other that matters here."""
+    connection = Connection(dict(options))
     assert play(LOADED, {"outcome": "confirmed"}, connection=connection)["rolled_back"] is False
     assert connection.closed == 1
+    assert connection.options == options
 
 
 def test_without_ssh_the_port_is_not_known(play):

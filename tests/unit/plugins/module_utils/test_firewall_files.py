@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Mapping
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_files import (
@@ -76,9 +75,9 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def restore_script(folder: Path, rules: Mapping[str, RuleSet] = RULES) -> Path:
+def restore_script(folder: Path) -> Path:
     """The script of the unit, with its files below a folder."""
-    files = wanted_files(rules).files
+    files = wanted_files(RULES).files
     for path, (text, _mode) in files.items():
         if text is not None:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

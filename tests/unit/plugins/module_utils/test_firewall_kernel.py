@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Callable
 
@@ -160,28 +161,36 @@ def test_a_mixture_of_backends_is_refused(saved: str, evidence: str, tmp_path: P
     legacy_tables(tmp_path, "filter\n")
     runner = FakeRunner([(["/sbin/iptables-legacy-save"], Result(0, saved, ""))], PROGRAMS)
     with pytest.raises(GroundplaneError, match=evidence):
-        refuse_mixture(Host(runner, tmp_path), [NFT])
+        refuse_mixture(Host(runner, tmp_path), [NFT], only_ours=False)
 
 
 def test_empty_tables_of_the_other_backend_are_no_mixture(tmp_path: Path) -> None:
     legacy_tables(tmp_path, "filter\n")
     empty = Result(0, "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "")
     runner = FakeRunner([(["/sbin/iptables-legacy-save"], empty)], PROGRAMS)
-    refuse_mixture(Host(runner, tmp_path), [NFT])
+    refuse_mixture(Host(runner, tmp_path), [NFT], only_ours=False)
     runner.assert_finished()
+
+
+def test_only_our_own_chains_keep_ours_from_going(tmp_path: Path) -> None:
+    saved = "*filter\n:KUBE-FIREWALL - [0:0]\n{}-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
+    for ours in ("", ":GROUNDPLANE-A - [0:0]\n"):
+        runner = FakeRunner([(["/sbin/iptables-nft-save"], Result(0, saved.format(ours), ""))], PROGRAMS)
+        with pytest.raises(GroundplaneError, match=r"has the chains GROUNDPLANE-A\. ") if ours else nullcontext():
+            refuse_mixture(Host(runner, tmp_path), [LEGACY], only_ours=True)
 
 
 def test_the_other_backend_is_not_asked_when_that_could_make_tables(tmp_path: Path) -> None:
     legacy_tables(tmp_path, "")
-    refuse_mixture(Host(FakeRunner(programs=PROGRAMS), tmp_path), [NFT])
-    refuse_mixture(Host(FakeRunner(), tmp_path), [LEGACY])
+    refuse_mixture(Host(FakeRunner(programs=PROGRAMS), tmp_path), [NFT], only_ours=False)
+    refuse_mixture(Host(FakeRunner(), tmp_path), [LEGACY], only_ours=False)
     assert read_kernel(Host(FakeRunner(), tmp_path), LEGACY) == Found(RuleSet(), ())
 
 
 def test_nft_beside_legacy_is_a_mixture(tmp_path: Path) -> None:
     runner = FakeRunner([(["/sbin/iptables-nft-save"], Result(0, ":KUBE-KUBELET-CANARY - [0:0]\n", ""))], PROGRAMS)
     with pytest.raises(GroundplaneError, match="nft has the chains KUBE-KUBELET-CANARY"):
-        refuse_mixture(Host(runner, tmp_path), [LEGACY])
+        refuse_mixture(Host(runner, tmp_path), [LEGACY], only_ours=False)
 
 
 @pytest.mark.parametrize("tool", [NFT, LEGACY])
