@@ -110,10 +110,9 @@ class ActionModule(ActionBase):
         return self._failure(answer, rollback_seconds, error)
 
     def _wait_for_end(self, task_vars: dict[str, Any] | None, change: str, deadline: float) -> dict[str, Any]:
-        """What the host says once nothing more will happen to a change, or what it said last."""
-        answer: dict[str, Any] = {}
+        """What the host says once nothing more will happen to a change, or at the end of all patience."""
         while True:
-            answer = self._attempt(task_vars, "outcome", change, 2 * _ATTEMPT_SECONDS) or answer
+            answer = self._attempt(task_vars, "outcome", change, 2 * _ATTEMPT_SECONDS)
             ended = answer.get("outcome") not in (None, PENDING, CONFIRMING, ROLLING_BACK)
             if ended or time.monotonic() > deadline + _AFTERMATH_SECONDS:
                 return answer
