@@ -16,6 +16,7 @@ from tests.e2e.support import diagnostics
 from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.control_plane import ControlPlane
 from tests.e2e.support.lab import LabSet
+from tests.e2e.support.packet_filter import controller_address
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import Run, Site
 
@@ -152,8 +153,9 @@ def fresh_ha_nodes(open_set: OpenSet, phases: Phases, pytestconfig: pytest.Confi
 
 @pytest.fixture(scope="session")
 def ha_site(fresh_ha_nodes: LabSet, work: Path) -> Site:
-    """The playbooks for the highly available set."""
-    return Site(fresh_ha_nodes.inventory, work / "e2e-ha")
+    """The playbooks for the highly available set, with the firewall from the very first run on."""
+    variables = {"firewall_enabled": True, "firewall_api_sources": [controller_address(fresh_ha_nodes)]}
+    return Site(fresh_ha_nodes.inventory, work / "e2e-ha", variables=variables)
 
 
 @pytest.fixture(scope="session")
