@@ -279,6 +279,8 @@ def _failure(code: int, elapsed: float, *, at_once: bool = False) -> Outcome:
         return Outcome(UNROUTABLE, reason)
     if code in (errno.EHOSTUNREACH, errno.ETIMEDOUT) and elapsed > _LOOKED_FOR_SECONDS:
         return Outcome(SILENT, "no answer")
+    if code in _NO_ROUTE:
+        return Outcome(REFUSED, f"a firewall or router says: {reason}")
     return Outcome(REFUSED, reason)
 
 

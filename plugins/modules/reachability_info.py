@@ -48,7 +48,7 @@ options:
     description:
       - Seconds after which the listener of this host ends, when other hosts have not told it that they are done.
     type: int
-    default: 15
+    default: 10
 seealso:
   - module: groundplane.kubeadm.preflight_info
   - module: groundplane.kubeadm.preflight_report
@@ -157,7 +157,7 @@ def argument_spec() -> dict[str, Any]:
         "targets": {"type": "dict", "required": True},
         "secret": {"type": "str", "required": True, "no_log": True},
         "overlay_mtu": {"type": "int", "default": 0},
-        "linger": {"type": "int", "default": 15},
+        "linger": {"type": "int", "default": 10},
     }
 
 
