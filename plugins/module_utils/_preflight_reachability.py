@@ -67,7 +67,7 @@ def compare_listeners(facts: HostFacts, maximum_skew: float) -> Iterator[Compari
         listener = values.get("listener")
         if listener and listener["problem"]:
             problems.setdefault(listener["problem"], []).append(host)
-        elif listener and "reachability" in values and not _heard(host, facts):
+        elif listener and not all(_heard(host, source, facts) for source in _callers(host, facts)):
             problems.setdefault("the listener ended before the measurement did", []).append(host)
     for problem, hosts in problems.items():
         yield Comparison(tuple(hosts), Observation(problem, "a listener that the other hosts could try to reach"))
@@ -133,16 +133,35 @@ def _carried(way: Way, *, facts: HostFacts, sizes: tuple[int, int, int]) -> bool
     return (own["mtu"], own["needed_mtu"], way.probe["path_mtu"]) == sizes
 
 
-def _heard(host: str, facts: HostFacts) -> bool:
-    """Whether a host's listener was there all the time, as far as the host itself could tell."""
-    return bool(facts.get(host, {}).get("reachability", {}).get("listening"))
+def _callers(host: str, facts: HostFacts) -> Iterator[str]:
+    """Hosts that have asked a host's listener."""
+    for source, values in facts.items():
+        if any(probe["host"] == host and probe["echo"] for probe in values.get("reachability", {}).get("probes", [])):
+            yield source
+
+
+def _heard(host: str, source: str, facts: HostFacts) -> bool:
+    """Whether a host's listener was there while another host measured.
+
+    It was when the host itself found it there, and the other did not come too late, as on machines under heavy load.
+    """
+    listener = facts.get(host, {}).get("listener")
+    if not listener or not facts[host].get("reachability", {}).get("listening"):
+        return False
+    asked = facts[source]["reachability"]["epoch"] - _clock_offset(facts[source])
+    return bool(asked < listener["until"] - _clock_offset(facts[host]))
+
+
+def _clock_offset(values: Mapping[str, Any]) -> float:
+    """How far a host's clock is ahead of the controller's, as well as that is known."""
+    return float((values.get("clock_offset") or {}).get("seconds", 0.0))
 
 
 def _ways(facts: HostFacts) -> Iterator[Way]:
     """All measurements that mean something."""
     for source, values in facts.items():
         for probe in values.get("reachability", {}).get("probes", []):
-            if not probe["echo"] or _heard(probe["host"], facts):
+            if not probe["echo"] or _heard(probe["host"], source, facts):
                 yield Way(source, probe["host"], probe)
 
 
@@ -245,7 +264,8 @@ REACHABILITY_CHECKS = (
             severity=WARNING,
             purpose="The ways to every host could be measured: the preflight could listen at its node address to the "
             "end.",
-            remedy="Run the preflight again. It can have been a second run at the same time.",
+            remedy="Run the preflight again. Another run at the same time takes the listeners away, and machines under "
+            "heavy load may come too late.",
             variables=_SWITCH,
         ),
         compare_listeners,

@@ -193,7 +193,6 @@ class Listener:
             return
         connection.close()
         self._expected = {sender_nonce(address) for address in command["expect"]}
-        self._deadline = min(self._deadline, time.monotonic() + command["seconds"])
 
     def _identity(self) -> str:
         return identity(self._secret, self._address)

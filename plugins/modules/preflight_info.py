@@ -334,6 +334,9 @@ facts:
                 - V(listening) when the process of O(listen) answers there, V(occupied) when somebody else has the port.
               type: str
               sample: listening
+        until:
+          description: Clock of the host when the process ends at the latest, in seconds since 1970.
+          type: float
         problem:
           description: Why there is no listener, empty when there is one.
           type: str
@@ -502,7 +505,8 @@ def listen(facts: Mapping[str, Any], wanted: Wanted, options: Mapping[str, Any] 
         return None
     ports = needed_ports(wanted, stacked_etcd=options["stacked_etcd"], overlay_port=options["overlay_port"])
     left = start_listener(ports, address=node["address"], secret=options["secret"], seconds=options["seconds"])
-    return {"address": node["address"], "mtu": node["mtu"], "role": wanted.role, **left}
+    until = time.time() + options["seconds"]
+    return {"address": node["address"], "mtu": node["mtu"], "role": wanted.role, "until": until, **left}
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

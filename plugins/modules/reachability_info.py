@@ -44,11 +44,6 @@ options:
     description: MTU that the pod network is told to use; V(0) where it follows the node's interface.
     type: int
     default: 0
-  linger:
-    description:
-      - Seconds after which the listener of this host ends, when other hosts have not told it that they are done.
-    type: int
-    default: 10
 seealso:
   - module: groundplane.kubeadm.preflight_info
   - module: groundplane.kubeadm.preflight_report
@@ -67,8 +62,7 @@ EXAMPLES = r"""
 RETURN = r"""
 listening:
   description:
-    - Whether the listener of this host was there to the end of the measurement. If not, that others did not get an
-      answer says nothing.
+    - Whether the listener of this host was still there. If not, that others did not get an answer says nothing.
   returned: always
   type: bool
 mtu:
@@ -81,6 +75,10 @@ needed_mtu:
   returned: always
   type: int
   sample: 1500
+epoch:
+  description: Clock of the host at the end of the measurement, in seconds since 1970.
+  returned: always
+  type: float
 seconds:
   description: How long the measurement took.
   returned: always
@@ -157,7 +155,6 @@ def argument_spec() -> dict[str, Any]:
         "targets": {"type": "dict", "required": True},
         "secret": {"type": "str", "required": True, "no_log": True},
         "overlay_mtu": {"type": "int", "default": 0},
-        "linger": {"type": "int", "default": 10},
     }
 
 
@@ -180,6 +177,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     sender = Sender(own["address"], own["mtu"], params["secret"])
     targets = targets_of(own["role"], params["targets"])
     outcomes = measure(targets, sender)
+    end = time.time()
     answering = {
         target.host: target
         for target, outcome in sorted(zip(targets, outcomes), key=lambda pair: pair[0].protocol == UDP)
@@ -187,12 +185,13 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     }
     sign_off(list(answering.values()), sender)
     callers = [listener["address"] for listener in params["targets"].values() if listener]
-    answer = tell_listener({"expect": callers, "seconds": params["linger"]})
+    answer = tell_listener({"expect": callers})
     return {
         "changed": False,
         "listening": answer == identity(sender.secret, sender.address),
         "mtu": sender.mtu,
         "needed_mtu": needed_mtu(sender.mtu, params["overlay_mtu"], 6 if ":" in sender.address else 4),
+        "epoch": end,
         "seconds": round(time.monotonic() - begin, 3),
         "probes": [{**target._asdict(), **outcome._asdict()} for target, outcome in zip(targets, outcomes)],
     }

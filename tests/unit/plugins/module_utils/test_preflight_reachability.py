@@ -49,7 +49,7 @@ def measured(failures=None, *, mtu=1500, needed=1500, occupied=(), hosts=HOSTS) 
                         **failures.get((source, target, port.number), {}),
                     }
                 )
-        results[source] = {"listening": True, "mtu": mtu, "needed_mtu": needed, "probes": probes}
+        results[source] = {"listening": True, "mtu": mtu, "needed_mtu": needed, "epoch": 1000.0, "probes": probes}
     return results
 
 
@@ -69,12 +69,13 @@ NO_ROUTE = {"result": "unroutable", "reason": "Network is unreachable", "path_mt
 FOREIGN = {"result": "foreign", "reason": "another program answers", "path_mtu": None}
 
 
-def rows(results, **listeners):
+def rows(results, ahead="", **listeners):
     """Findings as severity, id, hosts and what was found."""
     facts = {
         host: {
             "reachability": results[host],
-            "listener": {"problem": listeners.get(host, ""), "ports": []},
+            "listener": {"problem": listeners.get(host, ""), "until": 1010.0, "ports": []},
+            "clock_offset": {"seconds": 500.0 if host == ahead else 0.0, "uncertainty": 0.1},
         }
         for host in results
     }
@@ -177,6 +178,22 @@ def test_a_listener_that_had_gone_proves_nothing():
     assert rows(results) == [
         ("warning", "reachability-unmeasured", ("w1",), "the listener ended before the measurement did")
     ]
+
+
+def test_a_host_that_came_too_late_proves_nothing():
+    results = measured({("m1", "w1", 10250): REFUSED, ("m2", "w1", 10250): SILENT})
+    results["m1"]["epoch"] = 1020.0
+    found = rows(results)
+    assert found[0][:3] == ("error", "port-unreachable", ("w1",))
+    assert "from m2 to w1" in found[0][3]
+    assert [row[1] for row in found[1:]] == ["reachability-unmeasured"]
+
+
+def test_clocks_that_disagree_make_nobody_late():
+    results = measured(everybody("w1", port=10250, **SILENT))
+    results["m1"]["epoch"] += 500
+    assert [row[1] for row in rows(results, ahead="m1")][0] == "port-unreachable"
+    assert "from m1, m2, m3 to w1" in rows(results, ahead="m1")[0][3]
 
 
 def test_a_service_needs_no_listener():

@@ -114,6 +114,8 @@ def test_leaves_a_listener(preflight, monkeypatch):
     assert started == [
         ([10250, 7443, 2379, 2380, 8472], {"address": "192.0.2.11", "secret": "of this run", "seconds": 90})
     ]
+    until = result["facts"]["listener"].pop("until")
+    assert 80 < until - result["facts"]["epoch"]["begin"] < 100
     assert result["facts"]["listener"] == {
         "address": "192.0.2.11",
         "mtu": 1500,

@@ -81,7 +81,7 @@ def test_measures_and_lets_the_listeners_go(run_main, calls, check):
     ]
     # By the port that has answered; w1 has not answered at all.
     assert calls["signed_off"] == [Target("m2", "192.0.2.12", "tcp", 2379, "program")]
-    assert calls["told"] == {"expect": ["192.0.2.12", "192.0.2.21"], "seconds": 10}
+    assert calls["told"] == {"expect": ["192.0.2.12", "192.0.2.21"]}
     assert SECRET not in str(result)
 
 
