@@ -39,6 +39,7 @@ PROCESS_NAME = "gp-reachability"
 #: Where the host speaks to its own listener. Names of this kind have no file, and end with the process.
 CONTROL_NAME = "\0groundplane.kubeadm reachability"
 
+_PRIORITY = -10
 # Far above what one batch of forks makes; whoever comes beyond that is turned away.
 _MOST_CONNECTIONS = 512
 _IDLE_SECONDS = 4.0
@@ -313,6 +314,9 @@ def detach_process(serve: Callable[[], None], keep: Iterable[int]) -> None:
         if os.fork():
             os._exit(0)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Hardly ever does it want a turn, but then at once: a late answer looks like none.
+        with contextlib.suppress(OSError):
+            os.nice(_PRIORITY)
         _let_go(set(keep))
         serve()
     finally:

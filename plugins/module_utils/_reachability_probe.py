@@ -43,6 +43,7 @@ _SIGNING_OFF_SECONDS = 0.5
 # a firewall or router has said no, which takes it milliseconds.
 _LOOKED_FOR_SECONDS = 0.9
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
+_TURN_SECONDS = 0.1
 _DATAGRAM_SCHEDULE = (0.0, 0.2, 0.6, 1.2, 2.0)
 # A process may have no more than 1024 descriptors where nobody has raised the limit.
 _SOCKETS_AT_ONCE = 400
@@ -231,9 +232,24 @@ _Attempt = Union[_Stream, _Datagrams]
 def measure(targets: Sequence[Target], sender: Sender, *, seconds: float = MEASURING_SECONDS) -> list[Outcome]:
     """Try all targets, in groups that stay below the limit of descriptors; every group takes at most so many seconds.
 
-    As soon as everything has been answered a group is done: on a healthy network that is a matter of milliseconds.
+    As soon as everything has been answered a group is done: on a healthy network that is a matter of milliseconds. What
+    has not been answered in full is tried once more, since the other host may only have been busy.
     """
-    return list(_in_groups(targets, sender, PROBE, seconds))
+    outcomes = list(_in_groups(targets, sender, PROBE, seconds))
+    doubtful = [number for number, outcome in enumerate(outcomes) if _may_change(outcome, sender)]
+    again = _in_groups([targets[number] for number in doubtful], sender, PROBE, seconds)
+    for number, outcome in zip(doubtful, again):
+        outcomes[number] = max(outcomes[number], outcome, key=_better)
+    return outcomes
+
+
+def _may_change(outcome: Outcome, sender: Sender) -> bool:
+    partly = outcome.path_mtu is not None and outcome.path_mtu < probe_sizes(sender.mtu)[0]
+    return outcome.result == SILENT or partly
+
+
+def _better(outcome: Outcome) -> tuple[bool, int]:
+    return outcome.result == OK, outcome.path_mtu or 0
 
 
 def sign_off(targets: Sequence[Target], sender: Sender) -> None:
@@ -255,16 +271,22 @@ def _attempt(target: Target, sender: Sender, kind: bytes) -> _Attempt:
 
 
 def _run(attempts: Sequence[_Attempt], seconds: float) -> None:
-    begin = time.monotonic()
+    """Wait for answers.
+
+    Time in which this process had no turn does not count as waiting: on a machine under heavy load answers lie unread
+    in the meantime.
+    """
+    elapsed = 0.0
     with selectors.DefaultSelector() as selector:
         for attempt in attempts:
             attempt.start()
             if attempt.outcome is None:
                 selector.register(attempt.socket, attempt.events, attempt)
-        while selector.get_map() and time.monotonic() - begin < seconds:
-            for key, _events in selector.select(0.1):
+        while selector.get_map() and elapsed < seconds:
+            begin = time.monotonic()
+            for key, _events in selector.select(_TURN_SECONDS):
                 key.data.ready()
-            elapsed = time.monotonic() - begin
+            elapsed += min(time.monotonic() - begin, 2 * _TURN_SECONDS)
             for key in list(selector.get_map().values()):
                 key.data.tick(elapsed)
                 if key.data.outcome is not None:

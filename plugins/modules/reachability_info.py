@@ -16,8 +16,8 @@ description:
   - Where no service has the port yet, a listener answers that M(groundplane.kubeadm.preflight_info) has left on the
     other host for a short time. Where the service runs already, a connection to it is all that is made.
   - A UDP port that the pod network itself holds is not measured.
-  - Takes a few milliseconds where everything answers and 3 seconds at most where something does not, once for every
-    400 ports.
+  - Takes a few milliseconds where everything answers. What does not answer within 3 seconds is tried for another 3,
+    once for every 400 ports.
   - Tells the listeners of the other hosts that this host is done with them, and its own by whom it will be asked. A
     listener that all have left ends.
   - Never fails because of what it measures; M(groundplane.kubeadm.preflight_report) judges over all hosts.

@@ -189,7 +189,8 @@ def test_silence_takes_no_longer_than_it_may():
         begin = time.monotonic()
         (outcome,) = measure([target(udp(mute.getsockname()[1]))], SENDER, seconds=0.5)
         assert outcome == Outcome(SILENT, "no answer")
-        assert 0.4 < time.monotonic() - begin < 2.0
+        # Twice, and each of them half a second.
+        assert 0.9 < time.monotonic() - begin < 4.0
         mute.settimeout(1)
         sizes = {len(mute.recv(65535)) + 28 for _number in range(5)}
     # First the largest and the smallest, then all of them.
@@ -236,6 +237,45 @@ def test_only_small_packets_arrive(name, monkeypatch):
     with listener(name, port):
         (outcome,) = measure([target(port)], SENDER, seconds=0.6)
     assert outcome == Outcome(OK, "", 1400)
+
+
+def test_a_host_that_was_busy_is_asked_again(name, monkeypatch):
+    rounds = []
+
+    def answer(targets, sender, kind, seconds):
+        rounds.append([item.port for item in targets])
+        if len(rounds) == 1:
+            yield from (Outcome(OK), Outcome(SILENT), Outcome(OK, "", 81), Outcome(REFUSED), Outcome(OK, "", 1400))
+        else:
+            yield from (Outcome(OK), Outcome(OK, "", 1500), Outcome(SILENT))
+
+    monkeypatch.setattr(probing, "_in_groups", answer)
+    targets = [Target("other", HERE, TCP, number) for number in range(5)]
+    assert measure(targets, SENDER) == [
+        Outcome(OK),
+        Outcome(OK),
+        Outcome(OK, "", 1500),
+        Outcome(REFUSED),
+        Outcome(OK, "", 1400),
+    ]
+    assert rounds == [[0, 1, 2, 3, 4], [1, 2, 4]]
+
+
+def test_time_without_a_turn_is_no_waiting(name, monkeypatch):
+    port = udp()
+    late = []
+    select = probing.selectors.DefaultSelector.select
+
+    def suspended(self, timeout=None):
+        if not late and isinstance(self, probing.selectors.DefaultSelector):
+            late.append(time.sleep(0.6))
+        return select(self, timeout)
+
+    with listener(name, port):
+        monkeypatch.setattr(probing.selectors.DefaultSelector, "select", suspended)
+        (outcome,) = measure([target(port)], SENDER, seconds=0.4)
+        monkeypatch.undo()
+    assert outcome == Outcome(OK, "", 1500)
 
 
 def test_answers_that_are_none_are_passed_over(name):
@@ -409,11 +449,12 @@ def test_the_process_never_goes_back_into_the_module(monkeypatch):
     monkeypatch.setattr(listening.os, "fork", lambda: next(forks))
     monkeypatch.setattr(listening.os, "setsid", lambda: done.append("own session"))
     monkeypatch.setattr(listening.os, "_exit", leave)
+    monkeypatch.setattr(listening.os, "nice", done.append)
     monkeypatch.setattr(listening.signal, "signal", lambda number, action: None)
     monkeypatch.setattr(listening, "_let_go", lambda keep: done.append(keep))
     with pytest.raises(SystemExit):
         listening.detach_process(lambda: 1 // 0, [7])
-    assert done == ["own session", {7}]
+    assert done == ["own session", -10, {7}]
 
 
 def test_the_process_has_nothing_of_the_module(tmp_path):
