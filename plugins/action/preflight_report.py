@@ -25,6 +25,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_rep
 _ARGUMENTS = {
     "results": {"type": "dict", "required": True},
     "control_planes": {"type": "dict", "default": {}},
+    "reachability": {"type": "dict", "default": {}},
     "unreachable": {
         "type": "dict",
         "default": {},
@@ -65,6 +66,7 @@ class ActionModule(ActionBase):
         report = build_report(
             arguments["results"],
             control_planes=arguments["control_planes"],
+            reachability=arguments["reachability"],
             unreachable=Unreachable(**{name: tuple(hosts) for name, hosts in arguments["unreachable"].items()}),
             etcd_hosts=arguments["etcd_hosts"],
             extra=arguments["extra_findings"],

@@ -17,6 +17,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_mod
     HostFacts,
     Observation,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_reachability import REACHABILITY_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_vip import VIP_CROSS_CHECKS
 
 # Kubernetes' leases and logs begin to suffer at some seconds; kubeadm dates certificates back by five minutes.
@@ -172,4 +173,5 @@ CROSS_CHECKS = (
         ),
         compare_mtus,
     ),
+    *REACHABILITY_CHECKS,
 )

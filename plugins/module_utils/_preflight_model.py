@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
 
@@ -23,6 +23,8 @@ KEEPALIVED = "keepalived"
 EXTERNAL = "external"
 NO_LOAD_BALANCER = "none"
 HAPROXY = "haproxy"
+
+_LISTED_HOSTS = 6
 
 #: Facts of preflight_info by host.
 HostFacts = Mapping[str, Mapping[str, Any]]
@@ -218,6 +220,13 @@ class CrossCheck(NamedTuple):
 
     description: Description
     compare: Callable[[HostFacts, float], Iterator[Comparison]]
+
+
+def shorten_hosts(hosts: Sequence[str]) -> str:
+    """Names of hosts, the first few when there are many."""
+    if len(hosts) <= _LISTED_HOSTS:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[: _LISTED_HOSTS - 1])} and {len(hosts) - _LISTED_HOSTS + 1} more"
 
 
 def thresholds_for(role: str, given: Mapping[str, int | None]) -> Thresholds:

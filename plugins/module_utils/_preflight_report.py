@@ -21,6 +21,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_mod
     WARNING,
     Finding,
     HostFacts,
+    shorten_hosts,
 )
 
 WAIVED = "waived"
@@ -32,7 +33,6 @@ _TOGETHER = frozenset(entry.description.id for entry in (*CROSS_CHECKS, *CONTROL
 _ORDER = (ERROR, WARNING, WAIVED)
 _TITLES = ("severity", "check", "hosts", "found", "expected", "what to do")
 _GAP = "  "
-_LISTED_HOSTS = 6
 _NARROWEST_TABLE = 110
 _WIDEST_HOSTS = 24
 
@@ -126,6 +126,7 @@ def build_report(
     results: Mapping[str, Mapping[str, Any]],
     *,
     control_planes: Mapping[str, Mapping[str, Any]] | None = None,
+    reachability: Mapping[str, Mapping[str, Any]] | None = None,
     unreachable: Unreachable | None = None,
     etcd_hosts: Sequence[str] = (),
     extra: Iterable[Mapping[str, Any]] = (),
@@ -137,13 +138,15 @@ def build_report(
 
     :arg results: findings and facts by host, as preflight_info returns them; it may be empty.
     :arg control_planes: results of control_plane_info by host.
+    :arg reachability: results of reachability_info by host.
     :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
         waive it.
     """
-    facts = {host: result["facts"] for host, result in results.items()}
+    measured = {host: {"reachability": result} for host, result in (reachability or {}).items()}
+    facts = {host: {**result["facts"], **measured.get(host, {})} for host, result in results.items()}
     situation = Situation(facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts))
     rows = _merge(
         [
@@ -230,13 +233,6 @@ def render(report: Report, width: int) -> list[Line]:
         return [Line("", summary)]
     layout = _table if width >= _NARROWEST_TABLE else _list
     return [Line("", summary), *layout(report.rows, width)]
-
-
-def shorten_hosts(hosts: Sequence[str]) -> str:
-    """Names of hosts, the first few when there are many."""
-    if len(hosts) <= _LISTED_HOSTS:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[: _LISTED_HOSTS - 1])} and {len(hosts) - _LISTED_HOSTS + 1} more"
 
 
 def _count(number: int, noun: str) -> str:

@@ -185,11 +185,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node import NodeRequest, bring_to_state
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_listener import dismiss_listener
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
     """Bring the host to the wanted state."""
     request = NodeRequest(**module.params)
+    if not module.check_mode:
+        # A preflight whose findings were waived may have left one, on the ports that kubeadm wants to be free.
+        dismiss_listener()
     plan = bring_to_state(ModuleRunner(module), HostPaths(), request, check_mode=module.check_mode)
     for warning in plan.warnings:
         module.warn(warning)

@@ -210,8 +210,34 @@ options:
       recommended_etcd_latency_ms:
         description: Milliseconds for such a write above which there is a warning; 10 by default.
         type: int
+  listen:
+    description:
+      - Leave a process on the host that listens on the ports that other nodes will need, as far as they are free, so
+        that M(groundplane.kubeadm.reachability_info) on the other hosts can measure the way.
+      - It listens at the node's address only, answers only who knows O(listen.secret), with no more bytes than it was
+        sent, and ends by itself. The kernel shows it as C(gp-reachability).
+      - A process that an earlier run has left is ended, with or without this option.
+    type: dict
+    suboptions:
+      seconds:
+        description: How long it lives, unless it is told to end earlier.
+        type: int
+        required: true
+      secret:
+        description: A random text, the same on all hosts and another one in every run.
+        type: str
+        required: true
+      stacked_etcd:
+        description: Whether etcd runs on the control plane nodes and needs its ports.
+        type: bool
+        default: true
+      overlay_port:
+        description: UDP port of the pod network; V(0) where it has none.
+        type: int
+        default: 0
 seealso:
   - module: groundplane.kubeadm.preflight_report
+  - module: groundplane.kubeadm.reachability_info
 """
 
 EXAMPLES = r"""
@@ -316,6 +342,56 @@ facts:
           description: The MTU of this interface.
           type: int
           sample: 1500
+    listener:
+      description:
+        - What listens for O(listen), and what M(groundplane.kubeadm.reachability_info) needs to know of the host. Null
+          without that option, and when there is no node address.
+      type: dict
+      contains:
+        address:
+          description: The node's address.
+          type: str
+          sample: 192.0.2.11
+        mtu:
+          description: MTU of the interface that has it.
+          type: int
+          sample: 1500
+        role:
+          description: What the host is to become.
+          type: str
+          sample: control_plane
+        ports:
+          description: Ports that other nodes need.
+          type: list
+          elements: dict
+          contains:
+            protocol:
+              description: V(tcp) or V(udp).
+              type: str
+              sample: tcp
+            port:
+              description: Number of the port.
+              type: int
+              sample: 10250
+            purpose:
+              description: The program to which it belongs.
+              type: str
+              sample: kubelet
+            callers:
+              description: V(node) when every node needs it, V(control_plane) when only the control plane does.
+              type: str
+              sample: control_plane
+            state:
+              description:
+                - V(listening) when the process of O(listen) answers there, V(occupied) when somebody else has the port.
+              type: str
+              sample: listening
+        until:
+          description: Clock of the host when the process ends at the latest, in seconds since 1970.
+          type: float
+        problem:
+          description: Why there is no listener, empty when there is one.
+          type: str
     os:
       description: Family, distribution, release and version, in Ansible's words.
       type: dict
@@ -380,7 +456,7 @@ facts:
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
@@ -398,6 +474,11 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_reg
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_repository import ask_repository
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import read_snapshot
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_listener import (
+    dismiss_listener,
+    start_listener,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_plan import needed_ports
 
 _REGISTRY_SECONDS = 5.0
 
@@ -456,6 +537,15 @@ def argument_spec() -> dict[str, Any]:
                 "recommended_etcd_latency_ms": {"type": "int"},
             },
         },
+        "listen": {
+            "type": "dict",
+            "options": {
+                "seconds": {"type": "int", "required": True},
+                "secret": {"type": "str", "required": True, "no_log": True},
+                "stacked_etcd": {"type": "bool", "default": True},
+                "overlay_port": {"type": "int", "default": 0},
+            },
+        },
     }
 
 
@@ -489,11 +579,24 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
     )
 
 
+def listen(facts: Mapping[str, Any], wanted: Wanted, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave a listener at the node address, None when there is nothing to be left."""
+    node = facts["node"]
+    if not options or not node:
+        return None
+    ports = needed_ports(wanted, stacked_etcd=options["stacked_etcd"], overlay_port=options["overlay_port"])
+    left = start_listener(ports, address=node["address"], secret=options["secret"], seconds=options["seconds"])
+    until = time.time() + options["seconds"]
+    return {"address": node["address"], "mtu": node["mtu"], "role": wanted.role, "until": until, **left}
+
+
 def body(module: AnsibleModule) -> dict[str, Any]:
     """Read the host and judge it."""
     begin = time.time()
     params = module.params
     wanted = wanted_of(params)
+    # Before the ports are looked at: they are not free while a listener of an earlier run has them.
+    dismiss_listener()
     host = read_snapshot(ModuleRunner(module), wanted)
     repository = ask_repository(
         host,
@@ -507,10 +610,13 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     sources = [] if host.cluster.known else sources_of(params["image_sources"])
     registry = ask_registry(sources, registry_prober(_REGISTRY_SECONDS))
     snapshot = replace(host, repository=repository, registries=(registry,) if registry else ())
+    findings = [finding.as_dict() for finding in run_checks(snapshot, wanted)]
+    facts = facts_of(snapshot, wanted)
+    listener = listen(facts, wanted, params["listen"])
     return {
         "changed": False,
-        "findings": [finding.as_dict() for finding in run_checks(snapshot, wanted)],
-        "facts": {**facts_of(snapshot, wanted), "epoch": {"begin": begin, "end": time.time()}},
+        "findings": findings,
+        "facts": {**facts, "listener": listener, "epoch": {"begin": begin, "end": time.time()}},
     }
 
 

@@ -34,6 +34,10 @@ options:
         could be read.
     type: dict
     default: {}
+  reachability:
+    description: The registered results of M(groundplane.kubeadm.reachability_info) by host.
+    type: dict
+    default: {}
   unreachable:
     description: Hosts that could not be read.
     type: dict
@@ -128,6 +132,7 @@ attributes:
 seealso:
   - module: groundplane.kubeadm.control_plane_info
   - module: groundplane.kubeadm.preflight_info
+  - module: groundplane.kubeadm.reachability_info
 """
 
 EXAMPLES = r"""

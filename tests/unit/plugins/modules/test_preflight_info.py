@@ -127,6 +127,47 @@ def test_a_version_that_is_none(preflight):
     assert 'The Kubernetes version is "latest"' in result["msg"]
 
 
+LISTEN = {"seconds": 90, "secret": "of this run", "overlay_port": 8472}
+
+
+def test_leaves_a_listener(preflight, monkeypatch):
+    started = []
+
+    def start(ports, **options):
+        started.append(([port.number for port in ports], options))
+        return {"ports": [], "problem": ""}
+
+    monkeypatch.setattr(preflight_info, "start_listener", start)
+    result = preflight(listen=LISTEN, api_port=7443)
+    assert started == [
+        ([10250, 7443, 2379, 2380, 8472], {"address": "192.0.2.11", "secret": "of this run", "seconds": 90})
+    ]
+    until = result["facts"]["listener"].pop("until")
+    assert 80 < until - result["facts"]["epoch"]["begin"] < 100
+    assert result["facts"]["listener"] == {
+        "address": "192.0.2.11",
+        "mtu": 1500,
+        "role": "control_plane",
+        "ports": [],
+        "problem": "",
+    }
+    assert "of this run" not in str(result)
+
+
+@pytest.mark.parametrize("options", [{}, {"listen": LISTEN, "node_ip": "192.0.2.99"}])
+def test_leaves_no_listener(preflight, monkeypatch, options):
+    monkeypatch.setattr(preflight_info, "start_listener", None)
+    assert preflight(**options)["facts"]["listener"] is None
+
+
+def test_ends_the_listener_of_an_earlier_run_before_it_looks_at_the_ports(run_main, monkeypatch):
+    order = []
+    monkeypatch.setattr(preflight_info, "dismiss_listener", lambda: order.append("dismissed"))
+    monkeypatch.setattr(preflight_info, "read_snapshot", lambda runner, wanted: order.append("read") or CLEAN)
+    run_main(preflight_info, OPTIONS)
+    assert order == ["dismissed", "read"]
+
+
 def test_reads_the_machine_under_the_tests(run_main):
     result = run_main(preflight_info, OPTIONS)
     assert result["facts"]["hostname"]
