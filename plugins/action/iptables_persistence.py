@@ -75,6 +75,8 @@ class ActionModule(ActionBase):
         try:
             applied = self._on_host(task_vars, operation="apply", change=change, **arguments)
         except AnsibleConnectionFailure:
+            if self._task.check_mode:
+                raise
             # The rules may have cut the very connection that brought them.
             answer = self._wait_for_end(task_vars, change, began + arguments["rollback_seconds"])
             if answer.get("outcome") in (None, UNKNOWN):

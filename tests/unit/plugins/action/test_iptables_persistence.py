@@ -209,6 +209,12 @@ def test_a_host_that_was_never_reached_is_unreachable(answers, play):
         play(AnsibleConnectionFailure("no route"), *answers)
 
 
+def test_check_mode_waits_for_no_timer(play):
+    with pytest.raises(AnsibleConnectionFailure):
+        play(AnsibleConnectionFailure("no route"), check_mode=True)
+    assert operations(play) == ["apply"]
+
+
 def test_an_attempt_ends_in_time():
     with pytest.raises(AnsibleConnectionFailure, match="no answer within 0 seconds"), bounded(0.2):
         time.sleep(5)
