@@ -42,8 +42,8 @@ class Source(NamedTuple):
 
     @property
     def question(self) -> str:
-        """The address at which every registry answers, with or without a login."""
-        return self.url.rstrip("/") + ("/" if self.override_path else "/v2/")
+        """The address at which every registry answers, with or without a login; one in the address is not needed."""
+        return without_credentials(self.url).rstrip("/") + ("/" if self.override_path else "/v2/")
 
 
 #: Takes a source and returns why it is no place to pull from, empty when it is one.

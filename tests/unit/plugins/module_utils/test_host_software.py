@@ -20,14 +20,27 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software
     parse_runtime_configuration,
     read_software,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import run_checks
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import ClusterFiles
 
 from tests.unit.fake_runner import FakeRunner
+from tests.unit.preflight_samples import host
 
 SAVES = {
     "iptables-legacy-save": "/usr/sbin/iptables-legacy-save",
     "ip6tables-legacy-save": "/usr/sbin/ip6tables-legacy-save",
     "iptables-nft-save": "/usr/sbin/iptables-nft-save",
 }
+OURS = """\
+# Managed by groundplane.kubeadm, role containerd; what is changed here is lost.
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "registry.k8s.io/pause:3.10.2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+sandboxer = "podsandbox"
+# SystemdCgroup = false
+SystemdCgroup = true
+"""
 HOLDER = """
 import fcntl, sys
 file = open(sys.argv[1], "w")
@@ -80,17 +93,24 @@ def test_recorded_configurations_of_containerd(tmp_path, fixture_text, name, exp
 
 
 def test_a_configuration_of_ours_and_one_of_version_3():
-    text = """# Managed by groundplane.kubeadm, role containerd; what is changed here is lost.
-[plugins."io.containerd.cri.v1.images".pinned_images]
-sandbox = "registry.k8s.io/pause:3.10.2"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-sandboxer = "podsandbox"
-# SystemdCgroup = false
-SystemdCgroup = true
-"""
-    assert parse_runtime_configuration(text) == RuntimeConfiguration(
+    assert parse_runtime_configuration(OURS) == RuntimeConfiguration(
         ours=True, sandbox_image="registry.k8s.io/pause:3.10.2", systemd_cgroup=True
     )
+
+
+def test_a_running_node_of_ours(tmp_path):
+    write(tmp_path, "etc/containerd/config.toml", OURS)
+    write(tmp_path, "var/lib/kubelet/config.yaml", "cgroupDriver: systemd\n")
+    write(tmp_path, "var/lib/dpkg/lock-frontend")
+    write(tmp_path, "proc/net/ip_tables_names", "")
+    link(tmp_path, "etc/alternatives/iptables", "/usr/sbin/iptables-nft")
+    for unit in ("containerd.service", "kubelet.service", "systemd-timesyncd.service"):
+        enable(tmp_path, unit)
+    node = host(software=read(tmp_path), cluster=ClusterFiles(credentials=("admin.conf", "kubelet.conf")))
+    assert node.software.runtime == RuntimeConfiguration(
+        ours=True, sandbox_image="registry.k8s.io/pause:3.10.2", systemd_cgroup=True
+    )
+    assert run_checks(node, Wanted()) == []
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,13 @@ def test_answers(server, status, override, expected):
     assert paths == ["/" if override else "/v2/"]
 
 
+def test_a_login_in_the_address_is_not_sent(server):
+    address, paths, answer = server
+    answer[0] = 401
+    assert registry_prober(5, {})(Source(address.replace("//", "//user:secret@") + "/")) == ""
+    assert paths == ["/v2/"]
+
+
 def test_no_answer_at_all(server):
     address, _paths, _status = server
     assert "refused" in registry_prober(5, {"http_proxy": "", "no_proxy": "*"})(Source("http://127.0.0.1:1"))
