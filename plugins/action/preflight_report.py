@@ -26,6 +26,7 @@ _ARGUMENTS = {
     "results": {"type": "dict", "required": True},
     "control_planes": {"type": "dict", "default": {}},
     "reachability": {"type": "dict", "default": {}},
+    "guarded_hosts": {"type": "list", "elements": "str", "default": []},
     "unreachable": {
         "type": "dict",
         "default": {},
@@ -67,6 +68,7 @@ class ActionModule(ActionBase):
             arguments["results"],
             control_planes=arguments["control_planes"],
             reachability=arguments["reachability"],
+            guarded_hosts=arguments["guarded_hosts"],
             unreachable=Unreachable(**{name: tuple(hosts) for name, hosts in arguments["unreachable"].items()}),
             etcd_hosts=arguments["etcd_hosts"],
             extra=arguments["extra_findings"],

@@ -161,8 +161,16 @@ def _ways(facts: HostFacts) -> Iterator[Way]:
     """All measurements that mean something."""
     for source, values in facts.items():
         for probe in values.get("reachability", {}).get("probes", []):
-            if not probe["echo"] or _heard(probe["host"], source, facts):
+            meant = (
+                _heard(probe["host"], source, facts) if probe["echo"] else not _expected(probe["host"], source, facts)
+            )
+            if meant:
                 yield Way(source, probe["host"], probe)
+
+
+def _expected(host: str, source: str, facts: HostFacts) -> bool:
+    """Whether a node keeps a machine out that is none yet, by rules that this run renews after the preflight."""
+    return bool(facts.get(host, {}).get("guarded")) and not facts[source]["cluster"]["known"]
 
 
 def _groups(facts: HostFacts, failed: Callable[[Way], bool]) -> list[Group]:

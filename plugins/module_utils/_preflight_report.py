@@ -127,6 +127,7 @@ def build_report(
     *,
     control_planes: Mapping[str, Mapping[str, Any]] | None = None,
     reachability: Mapping[str, Mapping[str, Any]] | None = None,
+    guarded_hosts: Sequence[str] = (),
     unreachable: Unreachable | None = None,
     etcd_hosts: Sequence[str] = (),
     extra: Iterable[Mapping[str, Any]] = (),
@@ -139,6 +140,7 @@ def build_report(
     :arg results: findings and facts by host, as preflight_info returns them; it may be empty.
     :arg control_planes: results of control_plane_info by host.
     :arg reachability: results of reachability_info by host.
+    :arg guarded_hosts: hosts whose packet filter learns of the other hosts in this run, after the preflight.
     :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
@@ -146,7 +148,10 @@ def build_report(
         waive it.
     """
     measured = {host: {"reachability": result} for host, result in (reachability or {}).items()}
-    facts = {host: {**result["facts"], **measured.get(host, {})} for host, result in results.items()}
+    facts = {
+        host: {**result["facts"], **measured.get(host, {}), "guarded": host in guarded_hosts}
+        for host, result in results.items()
+    }
     situation = Situation(facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts))
     rows = _merge(
         [

@@ -38,6 +38,13 @@ options:
     description: The registered results of M(groundplane.kubeadm.reachability_info) by host.
     type: dict
     default: {}
+  guarded_hosts:
+    description:
+      - Hosts whose packet filter learns of the other hosts only after the preflight, as by role firewall. That they do
+        not let in a machine yet that is no node of the cluster is no finding.
+    type: list
+    elements: str
+    default: []
   unreachable:
     description: Hosts that could not be read.
     type: dict

@@ -69,13 +69,15 @@ NO_ROUTE = {"result": "unroutable", "reason": "Network is unreachable", "path_mt
 FOREIGN = {"result": "foreign", "reason": "another program answers", "path_mtu": None}
 
 
-def rows(results, ahead="", **listeners):
+def rows(results, ahead="", new="", guarded=(), **listeners):
     """Findings as severity, id, hosts and what was found."""
     facts = {
         host: {
             "reachability": results[host],
             "listener": {"problem": listeners.get(host, ""), "until": 1010.0, "ports": []},
             "clock_offset": {"seconds": 500.0 if host == ahead else 0.0, "uncertainty": 0.1},
+            "cluster": {"known": host != new},
+            "guarded": host in guarded,
         }
         for host in results
     }
@@ -135,6 +137,19 @@ def test_a_host_that_lets_nothing_out_is_named_itself():
     ((severity, name, hosts, found),) = rows(measured(failures))
     assert (severity, name, hosts) == ("error", "overlay-path", ("w1",))
     assert found.startswith("UDP 8472 (pod network) from w1 to m1, m2, m3, w2, w4 is not answered")
+
+
+def test_a_packet_filter_that_will_learn_of_a_new_host_is_no_finding():
+    failures = {("w1", master, 6443): SILENT for master in MASTERS}
+    results = measured(failures, occupied=[(master, 6443) for master in MASTERS])
+    assert rows(results, new="w1", guarded=MASTERS) == []
+
+
+@pytest.mark.parametrize(("new", "guarded"), [("", MASTERS), ("w1", ())])
+def test_a_packet_filter_that_keeps_a_node_out_is_one(new, guarded):
+    failures = {("w1", master, 6443): SILENT for master in MASTERS}
+    results = measured(failures, occupied=[(master, 6443) for master in MASTERS])
+    assert [row[1] for row in rows(results, new=new, guarded=guarded)] == ["port-unreachable"]
 
 
 def test_one_direction_only():
