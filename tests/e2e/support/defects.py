@@ -73,6 +73,11 @@ def _appended(path: str, line: str) -> tuple[str, str]:
     return f"cp -p {path} {copy}; echo {line} >> {path}", undo
 
 
+def _inserted(rule: str) -> tuple[str, str]:
+    """A rule of the packet filter, before all others."""
+    return f"iptables --wait -I {rule}", f"iptables --wait -D {rule}"
+
+
 def _mounted(folder: str, options: str, then: str = "true", kind: str = "tmpfs") -> tuple[str, str]:
     """A file system of its own at a folder."""
     made = f"{_SCRATCH}/mounted{folder.replace('/', '_')}"
@@ -230,13 +235,24 @@ TOGETHER = (
     ),
 )
 
-#: Defects that would hide others: a host that is a node is looked at with other eyes, and two defects of one file.
+#: Defects that would hide others: a host that is a node is looked at with other eyes, two defects of one file, and ways
+#: between the hosts that do not exist.
 APART = (
     Defect(
         "node-version", ERROR, FIRST_WORKER, *_file("/etc/kubernetes/kubelet.conf", "server: https://192.0.2.9:6443")
     ),
     Defect("node-version", ERROR, FIRST_WORKER, *_program("/usr/bin/kubelet", "Kubernetes v1.20.1")),
     Defect("duplicate-machine-id", ERROR, SECOND_WORKER, *_over("/etc/machine-id", "echo {master_machine_id}")),
+    Defect("port-unreachable", ERROR, SECOND_WORKER, *_inserted("INPUT -p tcp --dport 10250 -j DROP")),
+    Defect("overlay-path", ERROR, SECOND_WORKER, *_inserted("INPUT -p udp --dport 8472 -j DROP")),
+    Defect(
+        "node-unroutable",
+        ERROR,
+        SECOND_WORKER,
+        "ip route add unreachable {master_address}",
+        "ip route delete unreachable {master_address}",
+    ),
+    Defect("path-mtu", ERROR, FIRST_WORKER, "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
 )
 
 BATCHES = (TOGETHER, APART)
@@ -261,6 +277,7 @@ class SeededHosts:
         self.names = {MASTER: nodes.masters[0], FIRST_WORKER: nodes.workers[0], SECOND_WORKER: nodes.workers[1]}
         self._words = {
             "first_worker": self.names[FIRST_WORKER],
+            "master_address": nodes.address(self.names[MASTER]),
             "master_machine_id": nodes.run(self.names[MASTER], "cat /etc/machine-id").strip(),
         }
         nodes.run(self.names[SECOND_WORKER], _INSTALL_IPTABLES)
