@@ -23,7 +23,7 @@ LAB := python -m tests.lab
 DEMO_INVENTORY := inventories/lab
 KUBECTL := $(LAB) ssh master-1 kubectl --kubeconfig /etc/kubernetes/admin.conf
 
-.PHONY: help venv demo test test-long lint types lint-python lint-yaml lint-ansible sanity unit molecule e2e e2e-long
+.PHONY: help venv demo test test-long lint types lint-python lint-yaml lint-ansible sanity unit molecule molecule-long e2e e2e-long
 .PHONY: bench lab-up lab-down lab-status build clean
 
 help: ## list the targets
@@ -46,7 +46,7 @@ test: venv ## every test; removes what the lab has running before and after
 	@python tests/tools/stages.py --cleanup lab-down lint unit sanity molecule e2e
 
 test-long: venv ## the test series that do not fit into `make test`
-	@python tests/tools/stages.py --cleanup lab-down e2e-long
+	@python tests/tools/stages.py --cleanup lab-down molecule-long e2e-long
 
 lint: types lint-python lint-yaml lint-ansible ## formatting, style and types of everything
 
@@ -72,8 +72,13 @@ sanity: venv ## the real ansible-test sanity
 unit: venv ## unit tests with branch coverage
 	pytest --cov --cov-report=term
 
+# Scenario cluster takes the way that the clusters of e2e take, and is the one with a prediction on fresh nodes.
 molecule: venv ## the roles on nodes of the lab
-	molecule test --all
+	molecule test --scenario-name default
+	molecule test --scenario-name ha
+
+molecule-long: venv
+	molecule test --scenario-name cluster
 
 e2e: venv ## real clusters on nodes of the lab
 	pytest tests/e2e -m 'not long'

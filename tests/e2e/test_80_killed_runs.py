@@ -19,7 +19,6 @@ from tests.e2e.support.site import Site
 
 #: Combinations that `make test` has time for; the others belong to `make test-long`.
 QUICK_INIT = {
-    ("the CA exists", Victim.KUBEADM),
     ("etcd has its data folder", Victim.KUBEADM),
     ("the API server's manifest exists", Victim.NOTHING_ELSE),
     ("the API answers", Victim.KUBEADM),
