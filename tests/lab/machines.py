@@ -19,6 +19,7 @@ import signal
 import socket
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -270,7 +271,7 @@ class Machines:
         processes = _processes(node)
         if not processes:
             return
-        with socket.socket(socket.AF_UNIX) as monitor:
+        with socket.socket(socket.AF_UNIX) as monitor, suppress(OSError):
             monitor.connect(str(self._files(node).monitor))
             monitor.sendall(b"system_powerdown\n")
             wait_until(lambda: not _processes(node), seconds=SHUTDOWN_SECONDS)

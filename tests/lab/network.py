@@ -133,7 +133,7 @@ def remove_stale_ports(podman: Podman, devices_of_machines: Collection[str]) -> 
 
 
 def stale_ports(
-    ports: Iterable[dict[str, Any]], in_use: Collection[int], kept_names: Collection[str] = ()
+    ports: Iterable[dict[str, Any]], in_use: Collection[int], kept_names: Collection[str]
 ) -> list[dict[str, Any]]:
     """Ports of the bridge that lead to no running node."""
     kept = (ANCHOR_PORT, *kept_names)
