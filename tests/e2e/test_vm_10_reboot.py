@@ -43,7 +43,7 @@ QUESTIONS = f" && echo {SEPARATOR} && ".join(
     )
 )
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 ANSWER_SECONDS = 30
 
 
@@ -85,7 +85,7 @@ def rebooted(machine: LabSet, name: str, prepared: Run, phases: Phases) -> LabSe
         wait_for(f"{name} answers after its reboot", lambda: _still(machine, name, before), seconds=BOOT_SECONDS)
     with phases.phase("the rebooted machine ends its start"):
         wait_for(f"{name} has started", lambda: _unfinished(machine, name), seconds=BOOT_SECONDS)
-    phases.figure(f"  {machine.run(name, 'systemd-analyze time').splitlines()[0]}")
+    phases.figure(f"  boot of the prepared machine: {machine.run(name, 'systemd-analyze time').splitlines()[0]}")
     return machine
 
 

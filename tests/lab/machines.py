@@ -42,7 +42,7 @@ PROCESSORS = 2
 MEMORY_MEBIBYTES = 1024
 
 #: An emulated processor is some twenty times slower than a real one, and the host may have other things to do.
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 SHUTDOWN_SECONDS = 120
 COMMAND_SECONDS = 60
 KILL_SECONDS = 20

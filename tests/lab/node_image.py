@@ -266,10 +266,11 @@ def _build(recipe: Recipe, podman: Podman) -> None:
 def work_folder(prefix: str) -> Iterator[Path]:
     """Give a folder of a new name, so that a tool which outlived a killed run cannot write into it.
 
-    It lies outside the cache, because apt downloads as a user who may not look into root's home.
+    It lies outside the cache, because apt downloads as a user who may not look into root's home. What such a tool is
+    still writing cannot be removed now, and is by a later build.
     """
     for left_over in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        shutil.rmtree(left_over)
+        shutil.rmtree(left_over, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
         folder = Path(name)
         folder.chmod(0o755)
