@@ -157,13 +157,13 @@ def _ensure_nodes(options: argparse.Namespace, podman: Podman, decision: Decisio
     wanted = nodes.plan_set(options.name, octet, counts, options.os, options.containerd, decision.source.value)
     nodes.check_same_kind(wanted, existing)
     recipe = recipe_for(options.os, options.containerd, host.nameservers(decision.way_out))
-    containers = members.of_kind(wanted, machines=False)
-    if containers:
-        nodes.Nodes(podman, lab_paths).ensure(containers, ensure_image(recipe, podman, report), report)
     virtual = members.of_kind(wanted, machines=True)
     if virtual:
         image = machine_image.ensure_image(machine_image.Recipe(recipe), lab_paths, report)
         Machines(lab_paths).ensure(virtual, image, report)
+    containers = members.of_kind(wanted, machines=False)
+    if containers:
+        nodes.Nodes(podman, lab_paths).ensure(containers, ensure_image(recipe, podman, report), report)
     return wanted
 
 

@@ -23,6 +23,9 @@ from tests.lab.settings import Paths
 #: Architectures of the machine underneath; another one has other devices and another name for the kernel's package.
 ARCHITECTURE = "x86_64"
 
+#: systemd of bookworm does not hand the credential on that tells a machine who it is.
+RELEASES = ("trixie",)
+
 WORK_FOLDER_PREFIX = "groundplane-lab-machine-"
 
 #: What a machine has and a container does not: a kernel, what starts it, what looks after its disk.
@@ -162,13 +165,18 @@ class Recipe:
 
 def ensure_image(recipe: Recipe, paths: Paths, report: Report) -> MachineImage:
     """Build the image of a recipe unless it is there; it takes the place of those from earlier recipes."""
+    if platform.machine() != ARCHITECTURE:
+        raise LabError(
+            f"This machine is of the architecture {platform.machine()}. Virtual machines of the lab need "
+            f"{ARCHITECTURE}; make the set without --machines."
+        )
+    if recipe.node.release not in RELEASES:
+        raise LabError(
+            f"Virtual machines with {recipe.node.release} were asked for; possible is {', '.join(RELEASES)}. Make the set "
+            "without --machines, or with another --os."
+        )
     image = recipe.image(paths)
     if not image.folder.is_dir():
-        if platform.machine() != ARCHITECTURE:
-            raise LabError(
-                f"This machine is of the architecture {platform.machine()}. Virtual machines of the lab need "
-                f"{ARCHITECTURE}; make the set without --machines."
-            )
         with step(report, f"Making the machine image {recipe.kind}"), recipes.finished_folder(image.folder) as target:
             _build(recipe, MachineImage(target))
     return image

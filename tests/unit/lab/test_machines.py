@@ -266,6 +266,7 @@ def test_a_machine_has_nothing_of_containers():
 
 def test_an_image_that_is_there_is_not_made_again(paths, monkeypatch):
     monkeypatch.setattr(machine_image, "_build", lambda recipe, image: pytest.fail("made again"))
+    monkeypatch.setattr(machine_image.platform, "machine", lambda: machine_image.ARCHITECTURE)
     RECIPE.image(paths).folder.mkdir(parents=True)
     assert machine_image.ensure_image(RECIPE, paths, print) == RECIPE.image(paths)
 
@@ -287,6 +288,12 @@ def test_no_image_is_made_on_another_architecture(paths, monkeypatch):
     monkeypatch.setattr(machine_image.platform, "machine", lambda: "aarch64")
     with pytest.raises(LabError, match="aarch64.*--machines"):
         machine_image.ensure_image(RECIPE, paths, print)
+
+
+def test_no_image_is_made_of_a_release_that_does_not_start(paths, monkeypatch):
+    monkeypatch.setattr(machine_image.platform, "machine", lambda: machine_image.ARCHITECTURE)
+    with pytest.raises(LabError, match=r"bookworm.*trixie.*--os"):
+        machine_image.ensure_image(Recipe(replace(NODE_RECIPE, release="bookworm")), paths, print)
 
 
 def test_members_are_told_apart_by_kind():
