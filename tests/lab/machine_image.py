@@ -172,8 +172,8 @@ def ensure_image(recipe: Recipe, paths: Paths, report: Report) -> MachineImage:
         )
     if recipe.node.release not in RELEASES:
         raise LabError(
-            f"Virtual machines with {recipe.node.release} were asked for; possible is {', '.join(RELEASES)}. Make the set "
-            "without --machines, or with another --os."
+            f"Virtual machines with {recipe.node.release} were asked for; possible is {', '.join(RELEASES)}. Make the "
+            "set without --machines, or with another --os."
         )
     image = recipe.image(paths)
     if not image.folder.is_dir():
