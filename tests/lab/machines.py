@@ -28,7 +28,7 @@ from subprocess import CompletedProcess
 from tests.lab import network, ssh
 from tests.lab.machine_image import CREDENTIAL, END_OF_HOST_KEYS, ROOT_UUID, SWAP_MEBIBYTES, SWAP_UUID, MachineImage
 from tests.lab.nodes import FoundNode, Node, for_each
-from tests.lab.process import LabError, attempt, marked_processes, run, send_signal, wait_until
+from tests.lab.process import LabError, attempt, has_ended, marked_processes, run, send_signal, wait_until
 from tests.lab.progress import Report
 from tests.lab.settings import HOST_ADDRESS, SUBNET, Paths
 
@@ -274,8 +274,8 @@ class Machines:
         with socket.socket(socket.AF_UNIX) as monitor, suppress(OSError):
             monitor.connect(str(self._files(node).monitor))
             monitor.sendall(b"system_powerdown\n")
-            wait_until(lambda: not _processes(node), seconds=SHUTDOWN_SECONDS)
-        _kill(_processes(node))
+            wait_until(lambda: all(map(has_ended, processes)), seconds=SHUTDOWN_SECONDS)
+        _kill([process for process in processes if not has_ended(process)])
 
     def _remove_one(self, node: Node) -> None:
         _kill(_processes(node))
@@ -336,5 +336,5 @@ def _processes(node: Node) -> list[int]:
 def _kill(processes: Collection[int]) -> None:
     for process in processes:
         send_signal(process, signal.SIGKILL)
-    if not wait_until(lambda: not set(processes) & set(marked_processes(MARK)), seconds=KILL_SECONDS):
+    if not wait_until(lambda: all(map(has_ended, processes)), seconds=KILL_SECONDS):
         raise LabError(f"The emulators {sorted(processes)} are still there {KILL_SECONDS} s after SIGKILL.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.podman import Podman
-from tests.lab.process import attempt, run
+from tests.lab.process import LabError, attempt, run
 from tests.lab.settings import BRIDGE_NAME, CLUSTER_RANGES, HOST_ADDRESS, LABEL, NETWORK_NAME, SUBNET
 
 #: The bridge keeps one port that belongs to no node. Without it the last stopped node would take the bridge,
@@ -127,7 +127,9 @@ def remove_stale_ports(podman: Podman, devices_of_machines: Collection[str]) -> 
     in_use = [int(end.read_text()) for end in ends if end.exists()]
     names = {item["id"]: item["name"] for item in json.loads(run(["ip", "-json", "netns"]) or "[]") if "id" in item}
     for port in stale_ports(ports, in_use, devices_of_machines):
-        run(["ip", "link", "delete", port["ifname"]])
+        # That of a machine that has just ended vanishes by itself.
+        if attempt(["ip", "link", "delete", port["ifname"]]).returncode != 0 and device_exists(port["ifname"]):
+            raise LabError(f"The device {port['ifname']} belongs to no node, and it cannot be deleted.")
         if port.get("link_netnsid") in names:
             run(["ip", "netns", "delete", names[port["link_netnsid"]]])
 

@@ -77,6 +77,16 @@ def marked_processes(variable: str) -> dict[int, str]:
     return found
 
 
+def has_ended(process_id: int) -> bool:
+    """Tell whether a process has let go of everything; its environment is gone earlier, its last thread later."""
+    folder = Path("/proc") / str(process_id)
+    try:
+        state = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return state == "Z" and len(list((folder / "task").iterdir())) == 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def send_signal(process_id: int, number: signal.Signals) -> None:
     """Send a signal to a process, which may have ended by now."""
     try:

@@ -19,7 +19,7 @@ from tests.lab.archive import Archive
 from tests.lab.machine_image import MachineImage, Recipe
 from tests.lab.machines import Files, Machines
 from tests.lab.nodes import MACHINES, WORKERS, FoundNode
-from tests.lab.process import LabError
+from tests.lab.process import LabError, has_ended, wait_until
 from tests.lab.settings import Paths
 from tests.unit.lab.test_node_image import RECIPE as NODE_RECIPE
 
@@ -50,6 +50,7 @@ def running(monkeypatch):
     marks = {}
     monkeypatch.setattr(machines, "marked_processes", lambda variable: dict(marks))
     monkeypatch.setattr(machines, "send_signal", lambda process, number: marks.pop(process))
+    monkeypatch.setattr(machines, "has_ended", lambda process: process not in marks)
     return marks
 
 
@@ -229,6 +230,14 @@ def test_a_machine_that_does_not_boot_is_shown_with_its_last_words(paths, image,
     Files(paths.machines / FIRST.name).console.write_text("Kernel panic - not syncing\n")
     with pytest.raises(LabError, match=r"vm-machine-1 has not told its host keys(?s:.)* off(?s:.)*Kernel panic"):
         keeper.wait_ready([FIRST])
+
+
+def test_a_process_has_ended_when_it_only_waits_to_be_fetched():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not has_ended(process.pid)
+        process.kill()
+        assert wait_until(lambda: has_ended(process.pid), seconds=10)
+    assert has_ended(process.pid)
 
 
 def test_marks_are_found_in_the_environment_of_processes():
