@@ -74,6 +74,12 @@ def pytest_runtest_makereport(
     return report
 
 
+def _switch_off_others(config: pytest.Config) -> None:
+    """Whoever needs the other sets has run by now; their clusters would slow the next one down."""
+    for finished in config.stash[SETS].values():
+        finished.kill(finished.names)
+
+
 def _uses(item: pytest.Item, nodes: LabSet) -> bool:
     values = getattr(item, "funcargs", {}).values()
     return any(value is nodes or getattr(value, "nodes", None) is nodes for value in values)
@@ -142,12 +148,20 @@ def cluster(fresh_nodes: LabSet, site: Site, first_run: Run) -> Cluster:
 @pytest.fixture(scope="session")
 def fresh_ha_nodes(open_set: OpenSet, phases: Phases, pytestconfig: pytest.Config) -> Iterator[LabSet]:
     """Three control plane nodes and two workers that nothing has touched yet, until `ha_cluster` is asked for."""
-    # Whoever needs the other sets has run by now; their clusters would slow this one down.
-    for finished in pytestconfig.stash[SETS].values():
-        finished.kill(finished.names)
+    _switch_off_others(pytestconfig)
     with open_set(LabSet("e2e-ha", "trixie", "1.7")) as nodes:
         with phases.phase("making three control plane nodes and two workers"):
             nodes.up(masters=3, workers=2)
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def machine(open_set: OpenSet, phases: Phases, pytestconfig: pytest.Config) -> Iterator[LabSet]:
+    """One virtual machine with a kernel of its own that nothing has touched yet."""
+    _switch_off_others(pytestconfig)
+    with open_set(LabSet("vm", "trixie", "1.7")) as nodes:
+        with phases.phase("making a virtual machine"):
+            nodes.up(masters=0, machines=1)
         yield nodes
 
 

@@ -11,8 +11,9 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 
-from tests.lab import build, host, inventory, network, nodes, ssh
+from tests.lab import build, host, inventory, machine_image, machines, members, network, nodes, ssh
 from tests.lab.archive import machine_proxy
+from tests.lab.machines import Machines
 from tests.lab.node_image import CONTAINERD_VERSIONS, RELEASES, ensure_image, recipe_for
 from tests.lab.podman import Podman
 from tests.lab.process import LabError
@@ -23,11 +24,11 @@ from tests.lab.source import Decision, Source, decide
 from tests.lab.versions import kubernetes_version, minor
 
 NODE_ACTIONS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
-    "kill": (nodes.kill, "cut the power: every process of the node dies at once"),
-    "stop": (nodes.stop, "shut down in order"),
-    "start": (nodes.start, "switch on and wait until the node answers; it keeps disk and address"),
-    "restart": (nodes.restart, "shut down, switch on, wait until the node answers"),
-    "remove": (nodes.remove, "remove the node with its disk"),
+    "kill": (members.kill, "cut the power: every process of the node dies at once"),
+    "stop": (members.stop, "shut down in order"),
+    "start": (members.start, "switch on and wait until the node answers; it keeps disk and address"),
+    "restart": (members.restart, "shut down, switch on, wait until the node answers"),
+    "remove": (members.remove, "remove the node with its disk"),
 }
 
 
@@ -49,7 +50,8 @@ def up(options: argparse.Namespace) -> None:
     lab_paths = paths()
     set_name = nodes.check_set_name(options.name)
     with host.only_one_run(lab_paths, report):
-        host.ensure_packages([*host.REQUIRED_PACKAGES, *build.REQUIRED_PACKAGES], report)
+        for_machines = machines.REQUIRED_PACKAGES if options.machines else ()
+        host.ensure_packages([*host.REQUIRED_PACKAGES, *build.REQUIRED_PACKAGES, *for_machines], report)
         host.raise_kernel_limits()
         decision = decide(os.environ)
         report(f"Source of Kubernetes: {decision.source.value}, because {decision.reason}")
@@ -57,21 +59,23 @@ def up(options: argparse.Namespace) -> None:
         podman = Podman(lab_paths)
         podman.configure()
         network.ensure_network(podman, decision.way_out)
-        network.remove_stale_ports(podman)
+        network.remove_stale_ports(podman, Machines(lab_paths).devices())
         ensure_services(services(lab_paths, machine_proxy()), report)
         wanted = _ensure_nodes(options, podman, decision, report)
 
-    lab_nodes = nodes.Nodes(podman, lab_paths)
-    lab_nodes.wait_ready(wanted)
-    lab_nodes.require_healthy(wanted)
+    containers, virtual = nodes.Nodes(podman, lab_paths), Machines(lab_paths)
+    containers.wait_ready(members.of_kind(wanted, machines=False))
+    containers.require_healthy(members.of_kind(wanted, machines=False))
+    virtual.wait_ready(members.of_kind(wanted, machines=True))
+    virtual.require_healthy(members.of_kind(wanted, machines=True))
     variables = inventory.source_variables(decision.source, minor(kubernetes_version()))
-    members = [found.node for found in nodes.found_nodes(podman, set_name)]
-    folder = inventory.write(set_name, members, variables, lab_paths)
+    all_members = [found.node for found in members.found_members(podman, virtual, set_name)]
+    folder = inventory.write(set_name, all_members, variables, lab_paths)
     if decision.source is Source.BUILT:
         build.ensure_built(lab_paths, report)
-    if len(members) > len(wanted):
-        report(f"{len(members) - len(wanted)} further nodes of the set were there before and stay")
-    report(f"Ready: {', '.join(f'{node.name} {node.address}' for node in members)}")
+    if len(all_members) > len(wanted):
+        report(f"{len(all_members) - len(wanted)} further nodes of the set were there before and stay")
+    report(f"Ready: {', '.join(f'{node.name} {node.address}' for node in all_members)}")
     report(f"Inventory: {folder}")
 
 
@@ -85,9 +89,12 @@ def down(options: argparse.Namespace) -> None:
     with host.only_one_run(lab_paths, report):
         podman = Podman(lab_paths)
         podman.configure()
-        set_names = {found.node.set_name for found in nodes.found_nodes(podman)} if options.all else {options.name}
-        nodes.Nodes(podman, lab_paths).remove_set(None if options.all else options.name)
-        network.remove_stale_ports(podman)
+        virtual = Machines(lab_paths)
+        existing = members.found_members(podman, virtual)
+        set_names = {found.node.set_name for found in existing} if options.all else {options.name}
+        for keeper in (nodes.Nodes(podman, lab_paths), virtual):
+            keeper.remove_set(None if options.all else options.name)
+        network.remove_stale_ports(podman, virtual.devices())
         for set_name in set_names:
             inventory.remove(set_name, lab_paths)
         report(f"Removed: {', '.join(sorted(set_names)) or 'no nodes were there'}")
@@ -104,7 +111,7 @@ def status(options: argparse.Namespace) -> None:
     podman = Podman(lab_paths)
     podman.configure()
     rows = [("SET", "NODE", "ADDRESS", "GROUP", "OS", "CONTAINERD", "STATE")]
-    for found in nodes.found_nodes(podman):
+    for found in members.found_members(podman, Machines(lab_paths)):
         node = found.node
         rows.append(
             (node.set_name, node.name, str(node.address), node.group, node.release, node.containerd, found.state)
@@ -125,7 +132,7 @@ def node(options: argparse.Namespace) -> None:
 def open_ssh(options: argparse.Namespace) -> None:
     """Replace this process by a shell, or a command, on a node."""
     lab_paths = paths()
-    found = nodes.found_nodes(Podman(lab_paths))
+    found = members.found_members(Podman(lab_paths), Machines(lab_paths))
     (target,) = nodes.find([options.node], (item.node for item in found))
     command = ssh.command(lab_paths, target.address, options.command, interactive=True)
     os.execvp(command[0], command)
@@ -140,21 +147,31 @@ def as_table(rows: Sequence[Sequence[str]]) -> str:
 
 def _ensure_nodes(options: argparse.Namespace, podman: Podman, decision: Decision, report: Report) -> list[nodes.Node]:
     lab_paths = paths()
-    existing = [found.node for found in nodes.found_nodes(podman)]
-    counts = {nodes.CONTROL_PLANE: options.masters, nodes.WORKERS: options.workers}
+    existing = [found.node for found in members.found_members(podman, Machines(lab_paths))]
+    counts = {
+        nodes.CONTROL_PLANE: options.masters,
+        nodes.WORKERS: options.workers,
+        nodes.MACHINES: options.machines,
+    }
     octet = nodes.set_octet(options.name, existing)
     wanted = nodes.plan_set(options.name, octet, counts, options.os, options.containerd, decision.source.value)
     nodes.check_same_kind(wanted, existing)
     recipe = recipe_for(options.os, options.containerd, host.nameservers(decision.way_out))
-    image = ensure_image(recipe, podman, report)
-    nodes.Nodes(podman, lab_paths).ensure(wanted, image, report)
+    virtual = members.of_kind(wanted, machines=True)
+    if virtual:
+        image = machine_image.ensure_image(machine_image.Recipe(recipe), lab_paths, report)
+        Machines(lab_paths).ensure(virtual, image, report)
+    containers = members.of_kind(wanted, machines=False)
+    if containers:
+        nodes.Nodes(podman, lab_paths).ensure(containers, ensure_image(recipe, podman, report), report)
     return wanted
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.lab",
-        description="Real nodes for the tests: systemd containers with their own addresses, reached over SSH.",
+        description="Real nodes for the tests, with their own addresses, reached over SSH: systemd containers, and "
+        "virtual machines where a kernel of their own matters.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -163,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_name(command)
     command.add_argument("--masters", type=int, default=3, metavar="N", help="control plane nodes (default: 3)")
     command.add_argument("--workers", type=int, default=2, metavar="N", help="workers (default: 2)")
+    command.add_argument(
+        "--machines", type=int, default=0, metavar="N", help="workers that are virtual machines (default: 0)"
+    )
     command.add_argument("--os", choices=RELEASES, default=RELEASES[0], help="release of Debian (default: %(default)s)")
     command.add_argument(
         "--containerd",

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tests.lab import ssh
-from tests.lab.nodes import CONTROL_PLANE, DEFAULT_SET, WORKERS, Node
+from tests.lab.nodes import CONTROL_PLANE, DEFAULT_SET, MACHINES, WORKERS, Node
 from tests.lab.settings import HOST_ADDRESS, REGISTRY_PORT, REPOSITORY_ROOT, WEB_PORT, Paths
 from tests.lab.source import Source
 
@@ -31,8 +31,12 @@ def folder(paths: Paths, set_name: str) -> Path:
 def hosts(nodes: Sequence[Node], paths: Paths) -> dict[str, Any]:
     """Content of hosts.yml; several control plane nodes share the virtual address that is reserved for their set."""
     groups: dict[str, Any] = {CONTROL_PLANE: {"hosts": {}}, WORKERS: {"hosts": {}}}
+    machines: dict[str, Any] = {"hosts": {}}
     for node in nodes:
-        groups[node.group]["hosts"][node.name] = {"ansible_host": str(node.address)}
+        group = machines if node.group == MACHINES else groups[node.group]
+        group["hosts"][node.name] = {"ansible_host": str(node.address)}
+    if machines["hosts"]:
+        groups[WORKERS]["children"] = {MACHINES: machines}
     variables = {
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(paths.ssh_key),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.podman import Podman
-from tests.lab.process import attempt, run
+from tests.lab.process import LabError, attempt, run
 from tests.lab.settings import BRIDGE_NAME, CLUSTER_RANGES, HOST_ADDRESS, LABEL, NETWORK_NAME, SUBNET
 
 #: The bridge keeps one port that belongs to no node. Without it the last stopped node would take the bridge,
@@ -113,33 +113,45 @@ def ensure_network(podman: Podman, way_out: bool) -> None:
     _ensure_bridge()
 
 
-def remove_stale_ports(podman: Podman) -> None:
+def remove_stale_ports(podman: Podman, devices_of_machines: Collection[str]) -> None:
     """Unplug what a killed podman left on the bridge: its MAC address is that of a node made since.
 
     Nobody may start a node meanwhile.
+
+    :arg devices_of_machines: ports of running virtual machines, which end by themselves.
     """
-    if not _device_exists(BRIDGE_NAME):
+    if not device_exists(BRIDGE_NAME):
         return
     ports = json.loads(run(["ip", "-json", "link", "show", "master", BRIDGE_NAME]) or "[]")
     ends = [Path(f"/proc/{container['Pid']}/root/sys/class/net/eth0/iflink") for container in podman.containers()]
     in_use = [int(end.read_text()) for end in ends if end.exists()]
     names = {item["id"]: item["name"] for item in json.loads(run(["ip", "-json", "netns"]) or "[]") if "id" in item}
-    for port in stale_ports(ports, in_use):
-        run(["ip", "link", "delete", port["ifname"]])
+    for port in stale_ports(ports, in_use, devices_of_machines):
+        # That of a machine that has just ended vanishes by itself.
+        if attempt(["ip", "link", "delete", port["ifname"]]).returncode != 0 and device_exists(port["ifname"]):
+            raise LabError(f"The device {port['ifname']} belongs to no node, and it cannot be deleted.")
         if port.get("link_netnsid") in names:
             run(["ip", "netns", "delete", names[port["link_netnsid"]]])
 
 
-def stale_ports(ports: Iterable[dict[str, Any]], in_use: Collection[int]) -> list[dict[str, Any]]:
+def stale_ports(
+    ports: Iterable[dict[str, Any]], in_use: Collection[int], kept_names: Collection[str]
+) -> list[dict[str, Any]]:
     """Ports of the bridge that lead to no running node."""
-    return [port for port in ports if port["ifname"] != ANCHOR_PORT and port["ifindex"] not in in_use]
+    kept = (ANCHOR_PORT, *kept_names)
+    return [port for port in ports if port["ifname"] not in kept and port["ifindex"] not in in_use]
+
+
+def plug_in(device: str) -> None:
+    """Make a device a port of the bridge."""
+    run(["ip", "link", "set", device, "master", BRIDGE_NAME, "up"])
 
 
 def remove_network(podman: Podman) -> None:
     """Remove everything ensure_network made, in whatever state it is."""
     _definition_file(podman).unlink(missing_ok=True)
     for device in (ANCHOR_PORT, BRIDGE_NAME):
-        if _device_exists(device):
+        if device_exists(device):
             run(["ip", "link", "delete", device])
     for chain in (GUARD, TRANSLATION):
         chain.remove()
@@ -147,7 +159,7 @@ def remove_network(podman: Podman) -> None:
 
 def bridge_is_up() -> bool:
     """Tell whether the bridge is there with the host's address."""
-    return _device_exists(BRIDGE_NAME) and str(HOST_ADDRESS) in run(["ip", "-4", "address", "show", BRIDGE_NAME])
+    return device_exists(BRIDGE_NAME) and str(HOST_ADDRESS) in run(["ip", "-4", "address", "show", BRIDGE_NAME])
 
 
 def _definition_file(podman: Podman) -> Path:
@@ -155,14 +167,15 @@ def _definition_file(podman: Podman) -> Path:
 
 
 def _ensure_bridge() -> None:
-    if not _device_exists(BRIDGE_NAME):
+    if not device_exists(BRIDGE_NAME):
         run(["ip", "link", "add", BRIDGE_NAME, "address", BRIDGE_MAC, "type", "bridge"])
-    if not _device_exists(ANCHOR_PORT):
+    if not device_exists(ANCHOR_PORT):
         run(["ip", "link", "add", ANCHOR_PORT, "type", "veth", "peer", "name", ANCHOR_PEER])
     run(["ip", "link", "set", ANCHOR_PORT, "master", BRIDGE_NAME])
     run(["ip", "link", "set", BRIDGE_NAME, "address", BRIDGE_MAC, "up"])
     run(["ip", "address", "replace", f"{HOST_ADDRESS}/{SUBNET.prefixlen}", "dev", BRIDGE_NAME])
 
 
-def _device_exists(name: str) -> bool:
+def device_exists(name: str) -> bool:
+    """Tell whether the machine has a network device of this name."""
     return Path("/sys/class/net", name).exists()

@@ -152,11 +152,17 @@ class Recipe:
 
     def files(self) -> dict[str, str]:
         """Files of the lab in a node; paths are absolute."""
-        files = {
+        return {
+            **self.shared_files(),
             INIT_PATH: INIT,
             "/etc/systemd/system/lab-host-keys.service": HOST_KEYS_UNIT,
-            "/etc/ssh/sshd_config.d/lab.conf": SSHD_SETTINGS,
             "/etc/systemd/journald.conf.d/lab.conf": JOURNAL_SETTINGS,
+        }
+
+    def shared_files(self) -> dict[str, str]:
+        """Files that do not depend on what the node is: a container or a virtual machine."""
+        files = {
+            "/etc/ssh/sshd_config.d/lab.conf": SSHD_SETTINGS,
             "/etc/resolv.conf": "".join(f"nameserver {address}\n" for address in self.nameservers),
             "/etc/apt/sources.list": "",
             "/etc/apt/sources.list.d/debian.sources": archive.sources_file(self.archives),
@@ -214,27 +220,32 @@ def outdated(recipe: Recipe, references: Iterable[str]) -> list[str]:
 
 
 def _build_base(recipe: Recipe, podman: Podman) -> None:
-    with _work_folder() as folder:
-        sources = folder / "base.sources"
-        sources.write_text(archive.sources_file(recipe.archives))
+    with work_folder(WORK_FOLDER_PREFIX) as folder:
         tarball = folder / "base.tar"
-        run(
-            [
-                *archive.mmdebstrap_command(recipe.apt_settings),
-                "--variant=minbase",
-                f"--include={','.join(PACKAGES)}",
-                *(f"--customize-hook={hook}" for hook in HOOKS),
-                recipe.release,
-                str(tarball),
-                str(sources),
-            ],
-            environment={"TMPDIR": str(folder)},
-        )
+        install(recipe, PACKAGES, tarball, folder)
         podman("import", "--quiet", "--change", f"LABEL {LABEL}=image", str(tarball), recipe.base_reference)
 
 
+def install(recipe: Recipe, packages: Sequence[str], target: Path, folder: Path) -> None:
+    """Unpack packages of a recipe's release into a folder or a tar file, with the help of a work folder."""
+    sources = folder / "base.sources"
+    sources.write_text(archive.sources_file(recipe.archives))
+    run(
+        [
+            *archive.mmdebstrap_command(recipe.apt_settings),
+            "--variant=minbase",
+            f"--include={','.join(packages)}",
+            *(f"--customize-hook={hook}" for hook in HOOKS),
+            recipe.release,
+            str(target),
+            str(sources),
+        ],
+        environment={"TMPDIR": str(folder)},
+    )
+
+
 def _build(recipe: Recipe, podman: Podman) -> None:
-    with _work_folder() as folder:
+    with work_folder(WORK_FOLDER_PREFIX) as folder:
         root = folder / "root"
         for name, content in recipe.files().items():
             file = root / name.lstrip("/")
@@ -252,14 +263,15 @@ def _build(recipe: Recipe, podman: Podman) -> None:
 
 
 @contextmanager
-def _work_folder() -> Iterator[Path]:
+def work_folder(prefix: str) -> Iterator[Path]:
     """Give a folder of a new name, so that a tool which outlived a killed run cannot write into it.
 
-    It lies outside the cache, because apt downloads as a user who may not look into root's home.
+    It lies outside the cache, because apt downloads as a user who may not look into root's home. What such a tool is
+    still writing cannot be removed now, and is by a later build.
     """
-    for left_over in Path(tempfile.gettempdir()).glob(f"{WORK_FOLDER_PREFIX}*"):
-        shutil.rmtree(left_over)
-    with tempfile.TemporaryDirectory(prefix=WORK_FOLDER_PREFIX) as name:
+    for left_over in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder

@@ -1,7 +1,7 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes: containers that behave like machines, in named sets, found by their labels."""
+"""Nodes in named sets; most are containers that behave like machines, found by their labels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from tests.lab import ssh
-from tests.lab.host import only_one_run
 from tests.lab.node_image import INIT_PATH
 from tests.lab.podman import Podman
 from tests.lab.process import LabError, attempt, wait_until
 from tests.lab.progress import Report
-from tests.lab.settings import HOST_ADDRESS, LABEL, NETWORK_NAME, SUBNET, Paths, paths
+from tests.lab.settings import HOST_ADDRESS, LABEL, NETWORK_NAME, SUBNET, Paths
 
 DEFAULT_SET = "lab"
 PREFIX = "gplab-"
 
 CONTROL_PLANE = "control_plane"
 WORKERS = "workers"
+#: Virtual machines; in the inventory a part of the workers.
+MACHINES = "machines"
 
 #: Name of a node within its set and its place in the set's addresses, by group.
-NODE_NAMES = {CONTROL_PLANE: "master", WORKERS: "worker"}
-FIRST_HOST_OCTETS = {CONTROL_PLANE: 11, WORKERS: 21}
-LARGEST_COUNTS = {CONTROL_PLANE: 9, WORKERS: 200}
+NODE_NAMES = {CONTROL_PLANE: "master", WORKERS: "worker", MACHINES: "machine"}
+FIRST_HOST_OCTETS = {CONTROL_PLANE: 11, WORKERS: 21, MACHINES: 231}
+LARGEST_COUNTS = {CONTROL_PLANE: 9, WORKERS: 200, MACHINES: 9}
 
 #: Place of the virtual address of a set's API, which no node has as its own.
 VIRTUAL_HOST_OCTET = 10
@@ -98,7 +99,7 @@ class Node:
 
 @dataclass(frozen=True)
 class FoundNode:
-    """A node that exists, with what podman says about its container."""
+    """A node that exists, with what podman says about its container; a virtual machine has none."""
 
     node: Node
     container_id: str
@@ -121,7 +122,7 @@ def found_node(container: dict[str, Any]) -> FoundNode:
 
 
 def found_nodes(podman: Podman, set_name: str | None = None) -> list[FoundNode]:
-    """Nodes of one set or of all sets, ordered by address."""
+    """Containers of one set or of all sets, ordered by address."""
     nodes = [found_node(container) for container in podman.containers()]
     return sorted(
         (found for found in nodes if set_name in (None, found.node.set_name)), key=lambda found: found.node.address
@@ -184,7 +185,7 @@ def check_same_kind(wanted: Sequence[Node], existing: Iterable[Node]) -> None:
 
 
 class Nodes:
-    """Makes, starts, stops and removes nodes."""
+    """Makes, starts, stops and removes nodes that are containers."""
 
     def __init__(self, podman: Podman, lab_paths: Paths) -> None:
         """Work with the given podman and keep notes below the given folders."""
@@ -208,15 +209,15 @@ class Nodes:
             self._create(node, image, public_key)
             self._podman("start", node.container)
 
-        _for_each(ensure_one, wanted)
+        for_each(ensure_one, wanted)
 
     def wait_ready(self, nodes: Iterable[Node]) -> None:
         """Wait until every node has booted and answers SSH, and note its host keys."""
         waiting = list(nodes)
-        _for_each(self._wait_booted, waiting)
+        for_each(self._wait_booted, waiting)
         keys = {node.address: self._host_keys(node) for node in waiting}
         ssh.write_known_hosts(self._paths, keys)
-        _for_each(self._wait_ssh, waiting)
+        for_each(self._wait_ssh, waiting)
         for found in found_nodes(self._podman):
             if found.node in waiting:
                 self._ready_mark(found).touch()
@@ -231,22 +232,22 @@ class Nodes:
     def kill(self, nodes: Iterable[Node]) -> None:
         """Cut the power: every process of a running node dies at once."""
         running = [found.node for found in found_nodes(self._podman) if found.state == "running"]
-        _for_each(
+        for_each(
             lambda node: self._podman("kill", "--signal", "KILL", node.container),
             [node for node in nodes if node in running],
         )
 
     def stop(self, nodes: Iterable[Node]) -> None:
         """Shut nodes down in order."""
-        _for_each(lambda node: self._podman("stop", "--time", str(SHUTDOWN_SECONDS), node.container), nodes)
+        for_each(lambda node: self._podman("stop", "--time", str(SHUTDOWN_SECONDS), node.container), nodes)
 
     def start(self, nodes: Iterable[Node]) -> None:
         """Switch nodes on; they keep disk and address."""
-        _for_each(lambda node: self._podman("start", node.container), nodes)
+        for_each(lambda node: self._podman("start", node.container), nodes)
 
     def remove(self, nodes: Iterable[Node]) -> None:
         """Remove nodes with their disks."""
-        _for_each(self._remove_one, nodes)
+        for_each(self._remove_one, nodes)
         self._forget_removed()
 
     def remove_set(self, set_name: str | None) -> None:
@@ -335,44 +336,6 @@ class Nodes:
                 mark.unlink(missing_ok=True)
 
 
-def kill(names: Sequence[str]) -> None:
-    """Cut the power of the named nodes."""
-    nodes, chosen = _by_name(names)
-    nodes.kill(chosen)
-
-
-def stop(names: Sequence[str]) -> None:
-    """Shut the named nodes down in order."""
-    nodes, chosen = _by_name(names)
-    nodes.stop(chosen)
-
-
-def start(names: Sequence[str]) -> None:
-    """Switch the named nodes on and wait until they answer."""
-    nodes, chosen = _by_name(names)
-    with only_one_run(paths(), print):
-        nodes.start(chosen)
-    nodes.wait_ready(chosen)
-
-
-def restart(names: Sequence[str]) -> None:
-    """Reboot the named nodes and wait until they answer."""
-    stop(names)
-    start(names)
-
-
-def remove(names: Sequence[str]) -> None:
-    """Remove the named nodes with their disks."""
-    nodes, chosen = _by_name(names)
-    nodes.remove(chosen)
-
-
-def wait_ready(names: Sequence[str]) -> None:
-    """Wait until the named nodes have booted and answer SSH."""
-    nodes, chosen = _by_name(names)
-    nodes.wait_ready(chosen)
-
-
 def find(names: Sequence[str], existing: Iterable[Node]) -> list[Node]:
     """Nodes by their names."""
     by_name = {node.name: node for node in existing}
@@ -382,12 +345,8 @@ def find(names: Sequence[str], existing: Iterable[Node]) -> list[Node]:
     return [by_name[name] for name in names]
 
 
-def _by_name(names: Sequence[str]) -> tuple[Nodes, list[Node]]:
-    podman = Podman(paths())
-    return Nodes(podman, paths()), find(names, (found.node for found in found_nodes(podman)))
-
-
-def _for_each(action: Callable[[Node], object], nodes: Iterable[Node]) -> None:
+def for_each(action: Callable[[Node], object], nodes: Iterable[Node]) -> None:
+    """Do something to all nodes at the same time, and raise the first error when all have ended."""
     with ThreadPoolExecutor() as pool:
         for result in [pool.submit(action, node) for node in nodes]:
             result.result()

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 
 class LabError(Exception):
@@ -57,6 +59,40 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, interval: float
             return False
         time.sleep(interval)
     return True
+
+
+def marked_processes(variable: str) -> dict[int, str]:
+    """Ids of the running processes that carry an environment variable, with its values."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            environment = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        values = [entry.partition("=")[2] for entry in environment if entry.startswith(f"{variable}=")]
+        if values:
+            found[int(folder.name)] = values[0]
+    return found
+
+
+def has_ended(process_id: int) -> bool:
+    """Tell whether a process has let go of everything; its environment is gone earlier, its last thread later."""
+    folder = Path("/proc") / str(process_id)
+    try:
+        state = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return state == "Z" and len(list((folder / "task").iterdir())) == 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def send_signal(process_id: int, number: signal.Signals) -> None:
+    """Send a signal to a process, which may have ended by now."""
+    try:
+        os.kill(process_id, number)
+    except ProcessLookupError:
+        return
 
 
 def _last_lines(result: subprocess.CompletedProcess[str], count: int = 15) -> str:

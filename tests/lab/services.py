@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.lab.process import LabError, wait_until
+from tests.lab.process import LabError, marked_processes, send_signal, wait_until
 from tests.lab.progress import Report
 from tests.lab.settings import APT_PROXY_PORT, HOST_ADDRESS, REGISTRY_PORT, WEB_PORT, Paths
 
@@ -163,17 +163,10 @@ def _start(service: Service) -> None:
 
 def _stop(running: dict[int, str]) -> None:
     for process_id in running:
-        _send(process_id, signal.SIGTERM)
+        send_signal(process_id, signal.SIGTERM)
     if not wait_until(lambda: not any(_is_alive(process_id) for process_id in running), seconds=STOP_SECONDS):
         for process_id in running:
-            _send(process_id, signal.SIGKILL)
-
-
-def _send(process_id: int, number: signal.Signals) -> None:
-    try:
-        os.kill(process_id, number)
-    except ProcessLookupError:
-        return
+            send_signal(process_id, signal.SIGKILL)
 
 
 def _is_alive(process_id: int) -> bool:
@@ -182,19 +175,8 @@ def _is_alive(process_id: int) -> bool:
 
 def _running(name: str | None = None) -> dict[int, str]:
     """Process ids of running daemons with their marks."""
-    found = {}
-    prefix = f"{MARK}={name} " if name else f"{MARK}="
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        marks = [variable.partition("=")[2] for variable in variables if variable.startswith(prefix)]
-        if marks:
-            found[int(folder.name)] = marks[0]
-    return found
+    marks = marked_processes(MARK)
+    return {process: value for process, value in marks.items() if name in (None, value.partition(" ")[0])}
 
 
 def _answers(url: str) -> bool:

@@ -59,9 +59,19 @@ class Paths:
         return self.root / "registry"
 
     @property
+    def machine_images(self) -> Path:
+        """Disks and kernels from which virtual machines start."""
+        return self.root / "machine-images"
+
+    @property
     def state(self) -> Path:
         """Key pairs, inventories, process ids and logs of the running lab."""
         return self.root / "state"
+
+    @property
+    def machines(self) -> Path:
+        """Virtual machines, one folder per name, with their disks."""
+        return self.state / "machines"
 
     @property
     def ssh_key(self) -> Path:

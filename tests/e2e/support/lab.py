@@ -12,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import members, ssh
 from tests.lab import nodes as lab_nodes
-from tests.lab import ssh
-from tests.lab.podman import Podman
 from tests.lab.process import attempt
 from tests.lab.settings import REPOSITORY_ROOT, paths
 
@@ -30,13 +29,14 @@ class LabSet:
     release: str = "trixie"
     containerd: str = "1.7"
 
-    def up(self, *, masters: int = 1, workers: int = 0) -> None:
+    def up(self, *, masters: int = 1, workers: int = 0, machines: int = 0) -> None:
         """Have at least this many nodes, all running, and an inventory that lists every node of the set."""
         _lab(
             "up",
             f"--name={self.name}",
             f"--masters={masters}",
             f"--workers={workers}",
+            f"--machines={machines}",
             f"--os={self.release}",
             f"--containerd={self.containerd}",
         )
@@ -53,7 +53,7 @@ class LabSet:
     @property
     def nodes(self) -> list[lab_nodes.Node]:
         """Nodes of the set, by address."""
-        return [found.node for found in lab_nodes.found_nodes(Podman(paths()), self.name)]
+        return members.members_of(self.name)
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +71,11 @@ class LabSet:
         return [node.name for node in self.nodes if node.group == lab_nodes.WORKERS]
 
     @property
+    def machines(self) -> list[str]:
+        """Names of the virtual machines."""
+        return [node.name for node in self.nodes if node.group == lab_nodes.MACHINES]
+
+    @property
     def vip(self) -> str:
         """Virtual address that is reserved for the API of the set."""
         return str(self.nodes[0].virtual_address)
@@ -81,19 +86,19 @@ class LabSet:
 
     def kill(self, names: Iterable[str]) -> None:
         """Cut the power of nodes."""
-        lab_nodes.kill(list(names))
+        members.kill(list(names))
 
     def stop(self, names: Iterable[str]) -> None:
         """Shut nodes down in order."""
-        lab_nodes.stop(list(names))
+        members.stop(list(names))
 
     def start(self, names: Iterable[str]) -> None:
         """Switch nodes on and wait until they answer."""
-        lab_nodes.start(list(names))
+        members.start(list(names))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove nodes with their disks."""
-        lab_nodes.remove(list(names))
+        members.remove(list(names))
 
     def command(self, name: str, script: str) -> list[str]:
         """Command that runs a shell script on a node."""

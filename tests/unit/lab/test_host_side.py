@@ -40,7 +40,13 @@ def test_nodes_with_a_way_out_are_translated():
 
 def test_a_port_is_stale_when_no_node_is_at_its_other_end():
     ports = [{"ifname": "gplab0-a", "ifindex": 7}, {"ifname": "veth1", "ifindex": 8}, {"ifname": "veth2", "ifindex": 9}]
-    assert network.stale_ports(ports, [9]) == [ports[1]]
+    assert network.stale_ports(ports, [9], []) == [ports[1]]
+
+
+def test_the_port_of_a_running_machine_is_not_stale():
+    ports = [{"ifname": "gplab0-a", "ifindex": 7}, {"ifname": "gplab-1-231", "ifindex": 8}]
+    assert network.stale_ports(ports, [], ["gplab-1-231"]) == []
+    assert network.stale_ports(ports, [], []) == [ports[1]]
 
 
 def test_podman_gives_no_addresses():

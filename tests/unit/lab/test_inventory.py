@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.lab import inventory
-from tests.lab.nodes import CONTROL_PLANE, WORKERS, plan_set
+from tests.lab.nodes import CONTROL_PLANE, MACHINES, WORKERS, plan_set
 from tests.lab.settings import Paths
 from tests.lab.source import Source
 
@@ -31,6 +31,14 @@ def test_hosts_are_grouped_as_the_collection_expects(paths):
                 "e2e-worker-2": {"ansible_host": "10.77.3.22"},
             }
         },
+    }
+
+
+def test_virtual_machines_are_a_part_of_the_workers(paths):
+    nodes = plan_set("e2e", 3, {CONTROL_PLANE: 0, WORKERS: 1, MACHINES: 1}, "trixie", "1.7", "built")
+    assert inventory.hosts(nodes, paths)["k8s_cluster"]["children"]["workers"] == {
+        "hosts": {"e2e-worker-1": {"ansible_host": "10.77.3.21"}},
+        "children": {"machines": {"hosts": {"e2e-machine-1": {"ansible_host": "10.77.3.231"}}}},
     }
 
 
