@@ -10,19 +10,33 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.support import packet_filter
 from tests.e2e.support.lab import LabSet
+from tests.e2e.support.packet_filter import Rules
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import Run, Site, checkout
 from tests.e2e.support.waiting import wait_for
 
+# Minutes under emulation.
+pytestmark = pytest.mark.long
+
 #: Roles that prepare a host, without anything of Kubernetes, for which an emulated processor is too slow.
-ROLES = ("groundplane.kubeadm.prereqs",)
+ROLES = ("groundplane.kubeadm.prereqs", "groundplane.kubeadm.firewall")
 
 PLAYBOOK = [
     {
         "name": "Prepare the machines",
         "hosts": "machines",
         "become": True,
+        "vars": {"firewall_enabled": True},
+        # The machine stands for a whole cluster.
+        "pre_tasks": [
+            {
+                "name": "Make it a control plane host",
+                "ansible.builtin.group_by": {"key": "control_plane"},
+                "changed_when": False,
+            }
+        ],
         "roles": [{"role": role} for role in ROLES],
     }
 ]
@@ -76,7 +90,14 @@ def prepared(preparation: Site, fresh: dict[str, str], phases: Phases) -> Run:
 
 
 @pytest.fixture(scope="module")
-def rebooted(machine: LabSet, name: str, prepared: Run, phases: Phases) -> LabSet:
+def rules(machine: LabSet, prepared: Run) -> Rules:
+    """Our chains before the reboot."""
+    prepared.require_success()
+    return packet_filter.of_ours(packet_filter.everything(machine))
+
+
+@pytest.fixture(scope="module")
+def rebooted(machine: LabSet, name: str, rules: Rules, phases: Phases) -> LabSet:
     """The machine after a reboot in order."""
     before = machine.run(name, BOOT_ID)
     # The connection may end before the command does.
@@ -107,6 +128,21 @@ def test_the_machine_is_prepared(machine: LabSet, name: str, prepared: Run) -> N
 
 def test_the_machine_is_still_prepared_after_a_reboot(rebooted: LabSet, name: str) -> None:
     _require_prepared(_facts(rebooted, name))
+
+
+def test_the_same_rules_are_in_force_before_the_network_is(rebooted: LabSet, name: str, rules: Rules) -> None:
+    assert rules[name]
+    assert packet_filter.of_ours(packet_filter.everything(rebooted)) == rules
+    times = rebooted.run(
+        name,
+        f"systemctl show --property=ActiveEnterTimestampMonotonic --value {packet_filter.SERVICE} network-pre.target",
+    )
+    ours, network = (int(time) for time in times.split())
+    assert 0 < ours < network
+
+
+def test_a_stranger_sees_ssh_alone(rebooted: LabSet, name: str) -> None:
+    assert packet_filter.reached(rebooted, name) == {22}
 
 
 def test_everything_runs_after_the_reboot(rebooted: LabSet, name: str) -> None:
