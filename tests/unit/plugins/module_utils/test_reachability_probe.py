@@ -451,7 +451,7 @@ def test_the_process_never_goes_back_into_the_module(monkeypatch):
     monkeypatch.setattr(listening.os, "_exit", leave)
     monkeypatch.setattr(listening.os, "nice", done.append)
     monkeypatch.setattr(listening.signal, "signal", lambda number, action: None)
-    monkeypatch.setattr(listening, "_let_go", lambda keep: done.append(keep))
+    monkeypatch.setattr(listening, "_let_go", done.append)
     with pytest.raises(SystemExit):
         listening.detach_process(lambda: 1 // 0, [7])
     assert done == ["own session", -10, {7}]
