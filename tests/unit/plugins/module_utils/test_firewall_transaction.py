@@ -10,6 +10,7 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Callable, Mapping, Sequence, cast
 
 import pytest
@@ -311,11 +312,38 @@ def test_a_timer_that_never_came_is_made_up_for(machine: Machine, change: Change
     assert machine.calls == []
     with turn(machine, machine.root, check_mode=False) as taken_back:
         assert taken_back
-    assert machine.programs == [f"sh {change.folder / 'rollback'}"]
+    assert machine.programs[0] == f"sh {change.folder / 'rollback'}"
+
+
+def test_a_script_that_died_is_made_up_for(machine: Machine, change: Change) -> None:
+    made(change, "rolling-back", seconds=-16)
+    with turn(machine, machine.root, check_mode=False) as taken_back:
+        assert taken_back
+    assert machine.programs[0] == f"sh {change.folder / 'rollback'}"
+
+
+def test_a_script_that_is_still_at_work_is_waited_for(machine: Machine, change: Change) -> None:
+    """It is slow, not dead: what it does later would wipe the rules of the next run."""
+    made(change, "rolling-back", seconds=-16)
+
+    def end() -> None:
+        with exclusive(change.folder / "busy", 0):
+            working.set()
+            time.sleep(0.5)
+            change.claim("rolling-back", "rolled-back")
+
+    working = Event()
+    script = Thread(target=end)
+    script.start()
+    working.wait()
+    with turn(machine, machine.root, check_mode=False) as taken_back:
+        assert taken_back
+    script.join()
+    assert not any(call.startswith("sh ") for call in machine.programs)
 
 
 @pytest.mark.parametrize("state", ["pending", "rolling-back"])
-def test_a_script_that_died_holds_nobody_up(state: str, machine: Machine, change: Change) -> None:
+def test_a_script_that_does_not_start_holds_nobody_up(state: str, machine: Machine, change: Change) -> None:
     made(change, state, seconds=-16)
     machine.rollback_ends = ""
     with turn(machine, machine.root, check_mode=False) as taken_back:
