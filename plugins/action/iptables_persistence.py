@@ -84,16 +84,23 @@ class ActionModule(ActionBase):
             result.update(self._failure(answer, arguments["rollback_seconds"], "the connection broke"))
             return result
         pending = applied.pop("pending", 0)
+        loaded = applied.pop("loaded", True)
         result.update(applied)
         if result.get("failed") or not pending:
             return result
-        result.update(self._settle(task_vars, change, time.monotonic() + pending, arguments["rollback_seconds"]))
+        answer, error = self._settle(task_vars, change, time.monotonic() + pending)
+        if answer.get("outcome") == CONFIRMED:
+            result["rolled_back"] = False
+        elif answer.get("outcome") == UNSAVED:
+            result.update(failed=True, msg=answer["msg"], rolled_back=False)
+        elif loaded:
+            result.update(self._failure(answer, pending, error))
+        else:
+            result.update(self._nobody_came(pending, error))
         return result
 
-    def _settle(
-        self, task_vars: dict[str, Any] | None, change: str, deadline: float, rollback_seconds: int
-    ) -> dict[str, Any]:
-        """Confirm a change, or wait until it was taken back; what it adds to the result."""
+    def _settle(self, task_vars: dict[str, Any] | None, change: str, deadline: float) -> tuple[dict[str, Any], str]:
+        """Confirm a change, or wait until it was taken back; what the host says, and the first error on the way."""
         answer: dict[str, Any] = {}
         error = ""
         while time.monotonic() < deadline:
@@ -105,11 +112,7 @@ class ActionModule(ActionBase):
             time.sleep(min(_PAUSE_SECONDS, max(deadline - time.monotonic(), 0)))
         if answer.get("outcome") in (None, PENDING, CONFIRMING, ROLLING_BACK):
             answer = self._wait_for_end(task_vars, change, deadline)
-        if answer.get("outcome") == CONFIRMED:
-            return {"rolled_back": False}
-        if answer.get("outcome") == UNSAVED:
-            return {"failed": True, "msg": answer["msg"], "rolled_back": False}
-        return self._failure(answer, rollback_seconds, error)
+        return answer, error
 
     def _wait_for_end(self, task_vars: dict[str, Any] | None, change: str, deadline: float) -> dict[str, Any]:
         """What the host says once nothing more will happen to a change, or at the end of all patience."""
@@ -190,6 +193,19 @@ class ActionModule(ActionBase):
             "rolled_back": outcome == ROLLED_BACK,
             "suspects": [suspect._asdict() for suspect in found],
             "msg": f"{said}. To do: {remedy}.",
+        }
+
+    @staticmethod
+    def _nobody_came(seconds: int, error: str) -> dict[str, Any]:
+        """Result when only files were to change, and no connection came to have them written."""
+        return {
+            "failed": True,
+            "changed": False,
+            "rolled_back": False,
+            "suspects": [],
+            "msg": f"Found no way in with the rules that are in force already within {seconds} seconds "
+            f"({error or 'no answer'}). Nothing was saved for the next boot. To do: let the controller in, or restart "
+            "the host, which loads the rules that were confirmed last.",
         }
 
     def _port(self) -> int | None:

@@ -194,7 +194,7 @@ def forget_old(root: Path) -> None:
 def begin(runner: Runner, change: Change, plans: Sequence[FamilyPlan], wanted: WantedFiles, seconds: int) -> None:
     """Arm the timer, then load the rules; whatever fails here is taken back at once.
 
-    :arg plans: those of the families that change.
+    :arg plans: those of the families that change; with none, the timer only ends the wait for a confirmation.
     :arg wanted: what lies on the disk after the confirmation.
     """
     _test(runner, plans)

@@ -86,14 +86,14 @@ def operations(play) -> list[str]:
     return [arguments["operation"] for arguments, _options in play.calls]
 
 
-LOADED = {"changed": True, "pending": 60, "chains": ["GROUNDPLANE-INPUT"]}
+LOADED = {"changed": True, "pending": 60, "loaded": True, "chains": ["GROUNDPLANE-INPUT"]}
 
 
 def test_a_change_is_confirmed_over_another_connection(play):
     result = play(LOADED, {"outcome": "confirmed"})
     assert result["changed"]
     assert result["rolled_back"] is False
-    assert "pending" not in result
+    assert not {"pending", "loaded", "outcome"}.intersection(result)
     assert operations(play) == ["apply", "confirm"]
     (applied, before), (confirmed, during) = play.calls
     assert applied["change"] == confirmed["change"]
@@ -170,6 +170,22 @@ def test_the_timer_wins_the_race(play):
 def test_an_attempt_that_came_late_has_confirmed_all_the_same(play):
     result = play(LOADED, *[AnsibleConnectionFailure("timed out")] * 62, {"outcome": "confirmed"})
     assert "failed" not in result
+
+
+def test_files_alone_are_saved_over_another_connection_too(play):
+    result = play({**LOADED, "loaded": False}, {"outcome": "confirmed"})
+    assert "failed" not in result
+    assert result["changed"]
+    assert operations(play) == ["apply", "confirm"]
+
+
+def test_files_alone_are_not_saved_when_nobody_comes_in(play):
+    shut = [AnsibleConnectionFailure("timed out")] * 70
+    result = play({**LOADED, "loaded": False}, *shut, {"outcome": "rolled-back", "counters": {}, "log": ""})
+    assert result["failed"]
+    assert not result["changed"]
+    assert result["rolled_back"] is False
+    assert "in force already within 60 seconds (timed out). Nothing was saved" in result["msg"]
 
 
 def test_taking_back_has_failed(play):

@@ -116,6 +116,7 @@ def test_predict_load_confirm_again(machine: Filter, call: RunMain) -> None:
     loaded = call(rollback_seconds=30)
     assert loaded["pending"] == 30
     assert {**loaded, "pending": 0, "invocation": 0} == {**predicted, "invocation": 0}
+    assert loaded["loaded"]
     assert loaded["backend"] == "nft"
     assert loaded["families"] == ["ipv4", "ipv6"]
     assert loaded["chains"] == ["GROUNDPLANE-INPUT"]
@@ -142,16 +143,31 @@ def test_predict_load_confirm_again(machine: Filter, call: RunMain) -> None:
     assert call("outcome", change="ffffffffffff")["outcome"] == "unknown"
 
 
-def test_what_only_the_disk_lacks_needs_no_confirmation(machine: Filter, call: RunMain) -> None:
+def test_what_only_the_disk_lacks_waits_for_a_confirmation_too(machine: Filter, call: RunMain) -> None:
     call()
     call("confirm")
     (machine.root / "etc/groundplane/firewall/rules.v6").unlink()
     written = call(change="ffffffffffff")
     assert written["changed"]
-    assert written["pending"] == 0
+    assert written["pending"] == 60
+    assert not written["loaded"]
     assert written["files"] == [str(machine.root / "etc/groundplane/firewall/rules.v6")]
     assert len(written["diff"]) == 1
-    assert "systemd-run --quiet" not in machine.calls
+    assert "systemd-run --quiet" in machine.calls
+    assert not any(called.startswith(("iptables-restore", "ip6tables-restore")) for called in machine.calls)
+    assert not (machine.root / "etc/groundplane/firewall/rules.v6").exists()
+    assert call("confirm", change="ffffffffffff")["outcome"] == "confirmed"
+    assert (machine.root / "etc/groundplane/firewall/rules.v6").exists()
+    assert not call(change="eeeeeeeeeeee")["changed"]
+
+
+def test_what_was_never_confirmed_is_not_saved_by_a_second_run(machine: Filter, call: RunMain) -> None:
+    call()
+    folder = machine.root / "run/groundplane/firewall" / NAME
+    (folder / "pending").rename(folder / "rollback-failed")
+    again = call(change="ffffffffffff")
+    assert again["pending"] == 60
+    assert not (machine.root / "etc/groundplane").exists()
 
 
 def test_everything_of_ours_goes(machine: Filter, call: RunMain) -> None:
