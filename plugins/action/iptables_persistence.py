@@ -30,7 +30,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_tran
 _HOST_MODULE = "groundplane.kubeadm.iptables_persistence_host"
 #: The least for one attempt while there is time; a first one gets half of what is left, for hosts that are slow.
 _ATTEMPT_SECONDS = 10.0
-#: Shorter, because the kernel repeats its first packet only after pauses that double.
+#: The least for a connection; where more hosts lie between, Ansible's own timeout allows for them.
 _CONNECT_SECONDS = 4
 _PAUSE_SECONDS = 1.0
 #: How long the host is asked for the end of a change after its timer has run out.
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
     def _attempt(self, task_vars: dict[str, Any] | None, operation: str, change: str, seconds: float) -> dict[str, Any]:
         """What the host answers over a new connection; only a message when it does not."""
         try:
-            with bounded(seconds), self._new_connection():
+            with bounded(seconds), self._new_connection(seconds):
                 return self._on_host(task_vars, operation=operation, change=change)
         except AnsibleError as error:
             return {"msg": str(error)}
@@ -138,8 +138,8 @@ class ActionModule(ActionBase):
         return answer
 
     @contextlib.contextmanager
-    def _new_connection(self) -> Iterator[None]:
-        """Let everything inside go over a connection of its own.
+    def _new_connection(self, seconds: float) -> Iterator[None]:
+        """Let everything inside go over a connection of its own, which is made within some seconds.
 
         A connection that exists proves nothing: its packets belong to a connection that the rules know. For ssh, asking
         the master to stop (reset) is not enough, because another process may keep one and because ssh's own
@@ -147,13 +147,14 @@ class ActionModule(ActionBase):
         """
         # Others than ssh connect anew when they are used after this; some of them know ssh_args as well.
         self._connection.close()
+        connect_seconds = max(1, min(self._connect_seconds(), int(seconds)))
         before = {}
         for name in ("ssh_args", "reconnection_retries"):
             with contextlib.suppress(KeyError):
                 before[name] = self._connection.get_option(name)
         anew = {
             "ssh_args": "-o ControlPath=none -o ControlMaster=no -o ServerAliveInterval=3 -o ServerAliveCountMax=2 "
-            f"-o ConnectTimeout={_CONNECT_SECONDS} {before.get('ssh_args') or ''}",
+            f"-o ConnectTimeout={connect_seconds} {before.get('ssh_args') or ''}",
             "reconnection_retries": 0,
         }
         try:
@@ -163,6 +164,13 @@ class ActionModule(ActionBase):
         finally:
             for name, value in before.items():
                 self._connection.set_option(name, value)
+
+    def _connect_seconds(self) -> int:
+        """How long the way to the host may take, where the plugin knows."""
+        try:
+            return max(_CONNECT_SECONDS, int(self._connection.get_option("timeout") or 0))
+        except KeyError:
+            return _CONNECT_SECONDS
 
     def _failure(self, answer: Mapping[str, Any], rollback_seconds: int, error: str) -> dict[str, Any]:
         """Result for a change that did not last."""

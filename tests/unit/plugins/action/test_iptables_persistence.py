@@ -122,6 +122,26 @@ def test_without_ssh_the_connection_is_closed(options, play):
     assert connection.options == options
 
 
+@pytest.mark.parametrize(
+    ("options", "rollback_seconds", "expected"),
+    [
+        ({}, 60, 4),
+        ({"timeout": None}, 60, 4),
+        ({"timeout": 2}, 60, 4),
+        ({"timeout": 25}, 60, 25),
+        # The first attempt has half of the time, but 10 seconds at least.
+        ({"timeout": 120}, 60, 30),
+        ({"timeout": 120}, 10, 10),
+        ({"timeout": 120}, 1, 1),
+    ],
+)
+def test_a_long_way_to_the_host_gets_the_time_that_ansible_gives_it(options, rollback_seconds, expected, play):
+    connection = Connection({"ssh_args": "-o ConnectTimeout=99", **options})
+    play({**LOADED, "pending": rollback_seconds}, {"outcome": "confirmed"}, connection=connection)
+    (_applied, _before), (_confirmed, during) = play.calls
+    assert f" -o ConnectTimeout={expected} -o ConnectTimeout=99" in during["ssh_args"]
+
+
 def test_without_ssh_the_port_is_not_known(play):
     counted = {"ipv4": ["[1:60] -A GROUNDPLANE-A -p tcp -m tcp --dport 5986 -j DROP"]}
     result = play(LOADED, {"outcome": "rolled-back", "counters": counted}, connection=Connection({}))
