@@ -281,7 +281,8 @@ def confirm(module: AnsibleModule, runner: Runner, root: Path, change: Change) -
     if change.state == UNKNOWN:
         return change.report()
     with exclusive(root / RUN_FOLDER / "lock", _LOCK_TIMEOUT, 0.2):
-        if change.claim(PENDING, CONFIRMING):
+        # Whoever confirms holds the lock, so that one that has begun before is dead, and this one goes on for it.
+        if change.claim(PENDING, CONFIRMING) or change.state == CONFIRMING:
             _stop_timer(runner, change)
             kept = json.loads(read_text(change.folder / "files") or "")
             files = {path: (text, mode) for path, (text, mode) in kept["files"].items()}

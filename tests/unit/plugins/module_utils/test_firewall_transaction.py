@@ -242,6 +242,13 @@ def test_confirming_stops_the_timer_then_saves(machine: Machine, change: Change)
     assert len(machine.calls) == 1
 
 
+def test_a_confirmation_that_died_is_finished_by_the_next(machine: Machine, change: Change) -> None:
+    made(change, "confirming")
+    assert confirmed(machine, change)["outcome"] == "confirmed"
+    assert machine.programs == [f"systemctl stop groundplane-firewall-rollback-{NAME}.timer"]
+    assert (machine.root / "etc/groundplane/firewall/rules.v4").read_text() == "rules\n"
+
+
 @pytest.mark.parametrize("state", ["rolling-back", "rolled-back", "rollback-failed"])
 def test_confirming_too_late_saves_nothing(state: str, machine: Machine, change: Change) -> None:
     made(change, state)
