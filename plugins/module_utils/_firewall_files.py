@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
@@ -184,6 +186,20 @@ def persist(module: AnsibleModule, runner: Runner, root: Path, wanted: WantedFil
         for empty in (folder, folder.parent):
             if empty.is_dir() and not any(empty.iterdir()):
                 empty.rmdir()
+    # Even without a change: one that was killed may have come no further than to the change.
+    link = root / _ENABLED_LINK
+    for names in (folder, folder.parent, folder.parent.parent, link.parent, link.parent.parent):
+        _sync(names)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder survive a power cut in the next seconds; a file's own content is synced already."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def rollback_files(plans: Sequence[FamilyPlan]) -> dict[str, str]:

@@ -184,6 +184,35 @@ def test_everything_of_ours_goes(machine: Filter, call: RunMain) -> None:
     assert not call(change="eeeeeeeeeeee", state="absent", chains=None)["changed"]
 
 
+def test_what_is_confirmed_survives_a_power_cut_a_second_later(
+    machine: Filter, call: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names that a folder holds are written to the disk, after the last of them has changed."""
+    wants = "etc/systemd/system/multi-user.target.wants"
+    synced: dict[str, list[str]] = {}
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.is_dir():
+            synced[str(path.relative_to(machine.root))] = sorted(name.name for name in path.iterdir())
+
+    monkeypatch.setattr("os.fsync", note)
+    call()
+    call("confirm")
+    assert synced["etc"] == ["groundplane", "systemd"]
+    assert synced["etc/groundplane"] == ["firewall"]
+    assert synced["etc/groundplane/firewall"] == ["restore", "rules.v4", "rules.v6"]
+    assert synced["etc/systemd/system"] == ["groundplane-firewall.service", "multi-user.target.wants"]
+    assert synced[wants] == ["groundplane-firewall.service"]
+
+    synced.clear()
+    call(change="ffffffffffff", state="absent")
+    call("confirm", change="ffffffffffff")
+    assert synced["etc"] == ["systemd"]
+    assert synced["etc/systemd/system"] == ["multi-user.target.wants"]
+    assert synced[wants] == []
+
+
 def test_a_host_without_iptables_has_nothing_of_ours(machine: Filter, call: RunMain) -> None:
     machine.installed = False
     gone = call(state="absent", chains=[{"name": "GROUNDPLANE-INPUT"}])
