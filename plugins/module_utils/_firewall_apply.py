@@ -24,7 +24,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kern
     read_kernel,
     refuse_mixture,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_persistence import read_notes
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_persistence import (
+    accepted_before,
+    read_notes,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import decide
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import (
     FAMILIES,
@@ -113,6 +116,8 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
                 pending = request.rollback_seconds
         backend = tools[0].backend if tools else ""
         notes = read_notes(root, backend) if request.chains else []
+    for plan in plans:
+        notes += accepted_before(Path(plan.tool.iptables).name, "".join(plan.wanted.jumps), plan.earlier)
     for note in notes:
         module.warn(f"Found: {note.found}. To do: {note.remedy}.")
     if taken_back:

@@ -179,7 +179,11 @@ files:
   elements: str
   sample: [/etc/groundplane/firewall/rules.v4]
 persistence:
-  description: What else on the host would flush or freeze the chains of Kubernetes. Each is a warning too.
+  description:
+    - What else on the host would flush or freeze the chains of Kubernetes, and rules of C(INPUT) that let packets in
+      before they come to our chains (C(accepted-before)). Each is a warning too.
+    - The host's own packets, those of known connections, and chains of Kubernetes and of networks for pods are not
+      meant.
   returned: success
   type: list
   elements: dict

@@ -282,6 +282,24 @@ def test_what_would_flush_is_reported(machine: Filter, call: RunMain) -> None:
     assert "firewalld is enabled" in str(result["warnings"])
 
 
+def test_what_lets_packets_in_before_us_is_reported(machine: Filter, call: RunMain) -> None:
+    call()
+    call("confirm")
+    rules = "".join(f"-A INPUT -p tcp -m tcp --dport {port} -j ACCEPT\n" for port in (1, 2, 3, 4, 5))
+    machine.saved["ip6tables"] = machine.saved["ip6tables"].replace("-A INPUT", f"{rules}-A INPUT")
+    result = call(change="ffffffffffff")
+    assert not result["changed"]
+    (note,) = result["persistence"]
+    assert note["id"] == "accepted-before"
+    assert note["found"].startswith("rules of ip6tables let packets in")
+    assert note["found"].endswith(
+        ": -A INPUT -p tcp -m tcp --dport 1 -j ACCEPT; "
+        "-A INPUT -p tcp -m tcp --dport 2 -j ACCEPT; -A INPUT -p tcp -m tcp --dport 3 -j ACCEPT and 2 more"
+    )
+    assert "`ip6tables -D INPUT -j GROUNDPLANE-INPUT`" in note["remedy"]
+    assert "let packets in before" in str(result["warnings"])
+
+
 @pytest.mark.parametrize("state", ["pending", "rolling-back"])
 def test_an_unconfirmed_change_of_another_run_is_told(state: str, machine: Filter, call: RunMain) -> None:
     """Its timer is long past: a script that never ran is run now, one that died is run anew."""
