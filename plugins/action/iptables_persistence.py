@@ -30,7 +30,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_tran
 _HOST_MODULE = "groundplane.kubeadm.iptables_persistence_host"
 #: The least for one attempt while there is time; a first one gets half of what is left, for hosts that are slow.
 _ATTEMPT_SECONDS = 10.0
-#: Shorter, because the kernel repeats its first packet only after pauses that double.
+#: The least for a connection; where more hosts lie between, Ansible's own timeout allows for them.
 _CONNECT_SECONDS = 4
 _PAUSE_SECONDS = 1.0
 #: How long the host is asked for the end of a change after its timer has run out.
@@ -84,16 +84,23 @@ class ActionModule(ActionBase):
             result.update(self._failure(answer, arguments["rollback_seconds"], "the connection broke"))
             return result
         pending = applied.pop("pending", 0)
+        loaded = applied.pop("loaded", True)
         result.update(applied)
         if result.get("failed") or not pending:
             return result
-        result.update(self._settle(task_vars, change, time.monotonic() + pending, arguments["rollback_seconds"]))
+        answer, error = self._settle(task_vars, change, time.monotonic() + pending)
+        if answer.get("outcome") == CONFIRMED:
+            result["rolled_back"] = False
+        elif answer.get("outcome") == UNSAVED:
+            result.update(failed=True, msg=answer["msg"], rolled_back=False)
+        elif loaded:
+            result.update(self._failure(answer, pending, error))
+        else:
+            result.update(self._nobody_came(pending, error))
         return result
 
-    def _settle(
-        self, task_vars: dict[str, Any] | None, change: str, deadline: float, rollback_seconds: int
-    ) -> dict[str, Any]:
-        """Confirm a change, or wait until it was taken back; what it adds to the result."""
+    def _settle(self, task_vars: dict[str, Any] | None, change: str, deadline: float) -> tuple[dict[str, Any], str]:
+        """Confirm a change, or wait until it was taken back; what the host says, and the first error on the way."""
         answer: dict[str, Any] = {}
         error = ""
         while time.monotonic() < deadline:
@@ -105,11 +112,7 @@ class ActionModule(ActionBase):
             time.sleep(min(_PAUSE_SECONDS, max(deadline - time.monotonic(), 0)))
         if answer.get("outcome") in (None, PENDING, CONFIRMING, ROLLING_BACK):
             answer = self._wait_for_end(task_vars, change, deadline)
-        if answer.get("outcome") == CONFIRMED:
-            return {"rolled_back": False}
-        if answer.get("outcome") == UNSAVED:
-            return {"failed": True, "msg": answer["msg"], "rolled_back": False}
-        return self._failure(answer, rollback_seconds, error)
+        return answer, error
 
     def _wait_for_end(self, task_vars: dict[str, Any] | None, change: str, deadline: float) -> dict[str, Any]:
         """What the host says once nothing more will happen to a change, or at the end of all patience."""
@@ -123,7 +126,7 @@ class ActionModule(ActionBase):
     def _attempt(self, task_vars: dict[str, Any] | None, operation: str, change: str, seconds: float) -> dict[str, Any]:
         """What the host answers over a new connection; only a message when it does not."""
         try:
-            with bounded(seconds), self._new_connection():
+            with bounded(seconds), self._new_connection(seconds):
                 return self._on_host(task_vars, operation=operation, change=change)
         except AnsibleError as error:
             return {"msg": str(error)}
@@ -135,8 +138,8 @@ class ActionModule(ActionBase):
         return answer
 
     @contextlib.contextmanager
-    def _new_connection(self) -> Iterator[None]:
-        """Let everything inside go over a connection of its own.
+    def _new_connection(self, seconds: float) -> Iterator[None]:
+        """Let everything inside go over a connection of its own, which is made within some seconds.
 
         A connection that exists proves nothing: its packets belong to a connection that the rules know. For ssh, asking
         the master to stop (reset) is not enough, because another process may keep one and because ssh's own
@@ -144,13 +147,14 @@ class ActionModule(ActionBase):
         """
         # Others than ssh connect anew when they are used after this; some of them know ssh_args as well.
         self._connection.close()
+        connect_seconds = max(1, min(self._connect_seconds(), int(seconds)))
         before = {}
         for name in ("ssh_args", "reconnection_retries"):
             with contextlib.suppress(KeyError):
                 before[name] = self._connection.get_option(name)
         anew = {
             "ssh_args": "-o ControlPath=none -o ControlMaster=no -o ServerAliveInterval=3 -o ServerAliveCountMax=2 "
-            f"-o ConnectTimeout={_CONNECT_SECONDS} {before.get('ssh_args') or ''}",
+            f"-o ConnectTimeout={connect_seconds} {before.get('ssh_args') or ''}",
             "reconnection_retries": 0,
         }
         try:
@@ -160,6 +164,13 @@ class ActionModule(ActionBase):
         finally:
             for name, value in before.items():
                 self._connection.set_option(name, value)
+
+    def _connect_seconds(self) -> int:
+        """How long the way to the host may take, where the plugin knows."""
+        try:
+            return max(_CONNECT_SECONDS, int(self._connection.get_option("timeout") or 0))
+        except KeyError:
+            return _CONNECT_SECONDS
 
     def _failure(self, answer: Mapping[str, Any], rollback_seconds: int, error: str) -> dict[str, Any]:
         """Result for a change that did not last."""
@@ -190,6 +201,19 @@ class ActionModule(ActionBase):
             "rolled_back": outcome == ROLLED_BACK,
             "suspects": [suspect._asdict() for suspect in found],
             "msg": f"{said}. To do: {remedy}.",
+        }
+
+    @staticmethod
+    def _nobody_came(seconds: int, error: str) -> dict[str, Any]:
+        """Result when only files were to change, and no connection came to have them written."""
+        return {
+            "failed": True,
+            "changed": False,
+            "rolled_back": False,
+            "suspects": [],
+            "msg": f"Found no way in with the rules that are in force already within {seconds} seconds "
+            f"({error or 'no answer'}). Nothing was saved for the next boot. To do: let the controller in, or restart "
+            "the host, which loads the rules that were confirmed last.",
         }
 
     def _port(self) -> int | None:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_files import (
-    WantedFiles,
     documents,
-    persist,
     rules_path,
     unit_differs,
     wanted_files,
@@ -26,8 +24,11 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kern
     read_kernel,
     refuse_mixture,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_persistence import read_notes
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import FamilyPlan, decide
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_persistence import (
+    accepted_before,
+    read_notes,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import decide
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import (
     FAMILIES,
     IPV6,
@@ -109,9 +110,14 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
             check_systemd(runner, root)
             if not module.check_mode:
                 forget_old(root)
-                pending = _carry_out(module, runner, root, change, changing, files, request.rollback_seconds)
+                # Rules that the kernel has already may be those of a lock-out that was never confirmed, and this
+                # connection may be older than they are: files wait for a confirmation too.
+                begin(runner, change, changing, files, request.rollback_seconds)
+                pending = request.rollback_seconds
         backend = tools[0].backend if tools else ""
         notes = read_notes(root, backend) if request.chains else []
+    for plan in plans:
+        notes += accepted_before(Path(plan.tool.iptables).name, "".join(plan.wanted.jumps), plan.earlier)
     for note in notes:
         module.warn(f"Found: {note.found}. To do: {note.remedy}.")
     if taken_back:
@@ -122,6 +128,7 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
     return {
         "changed": bool(changing or saving),
         "pending": pending,
+        "loaded": bool(changing),
         "backend": backend,
         "families": [plan.tool.family for plan in plans if plan.wanted.chains],
         "chains": list(dict.fromkeys(name for rules in ours for name in rules.names)),
@@ -130,21 +137,3 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
         "earlier_change_rolled_back": taken_back,
         "diff": [plan.diff() for plan in changing] + [document.diff() for document in shown],
     }
-
-
-def _carry_out(
-    module: AnsibleModule,
-    runner: Runner,
-    root: Path,
-    change: Change,
-    plans: Sequence[FamilyPlan],
-    files: WantedFiles,
-    seconds: int,
-) -> int:
-    """Change what has to be changed; returns the seconds in which it has to be confirmed, if at all."""
-    if plans:
-        begin(runner, change, plans, files, seconds)
-        return seconds
-    # What the kernel has, everybody has lived with: only the next boot would notice.
-    persist(module, runner, root, files)
-    return 0

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
@@ -31,6 +33,11 @@ _UNIT_FILE = f"etc/systemd/system/{UNIT}"
 _ENABLED_LINK = f"etc/systemd/system/multi-user.target.wants/{UNIT}"
 _SUFFIX = {IPV4: "v4", IPV6: "v6"}
 _PROGRAM = {IPV4: "iptables", IPV6: "ip6tables"}
+#: Files in a change's folder that its script opens: what it holds while it is at work, and what it prints.
+SCRIPT_LOCK = "busy"
+SCRIPT_LOG = "rollback.log"
+#: Longer than a script takes in which a few calls of iptables wait as long as they may.
+SCRIPT_SECONDS = 100
 _HEADER = "# Written by groundplane.kubeadm, which overwrites it."
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -84,14 +91,17 @@ _ROLLBACK_HEAD = f"""\
 # Takes a change back unless it was confirmed. Whoever renames this marker first decides.
 {_PATH}
 cd "$(dirname "$0")" || exit 1
+# Whoever holds this lock is at work, as are the programs that it has started. Without the program it goes on.
+[ -e {SCRIPT_LOCK} ] && exec 9<{SCRIPT_LOCK} && flock -w {SCRIPT_SECONDS} 9 2>/dev/null
 mv pending rolling-back 2>/dev/null || exit 0
-exec >rollback.log 2>&1
+# A shell ends when exec cannot open a file.
+[ -f {SCRIPT_LOG} ] && [ -w {SCRIPT_LOG} ] && exec >{SCRIPT_LOG} 2>&1
 failed=0
 
 """
 
 _ROLLBACK_FAMILY = """\
-{program}-save -c -t filter | sed -n '/^\\[[0-9:]*\\] -A {prefix}/p' >counters.{suffix}
+[ -s counters.{suffix} ] || {program}-save -c -t filter | sed -n '/^\\[[0-9:]*\\] -A {prefix}/p' >counters.{suffix}
 cat rollback.{suffix} | {program}-restore --noflush {wait} || failed=1
 """
 
@@ -176,6 +186,20 @@ def persist(module: AnsibleModule, runner: Runner, root: Path, wanted: WantedFil
         for empty in (folder, folder.parent):
             if empty.is_dir() and not any(empty.iterdir()):
                 empty.rmdir()
+    # Even without a change: one that was killed may have come no further than to the change.
+    link = root / _ENABLED_LINK
+    for names in (folder, folder.parent, folder.parent.parent, link.parent, link.parent.parent):
+        _sync(names)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder survive a power cut in the next seconds; a file's own content is synced already."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def rollback_files(plans: Sequence[FamilyPlan]) -> dict[str, str]:
@@ -200,4 +224,5 @@ def rollback_files(plans: Sequence[FamilyPlan]) -> dict[str, str]:
             script += f"{program} {WAIT} -S {name} >/dev/null 2>&1 && {{ {program} {WAIT} -X {name} || failed=1; }}\n"
         script += "\n"
     files["rollback"] = script + _ROLLBACK_TAIL
+    files[SCRIPT_LOCK] = files[SCRIPT_LOG] = ""
     return files

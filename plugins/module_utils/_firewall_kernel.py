@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, Iterator, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
@@ -28,6 +28,9 @@ LEGACY = "legacy"
 
 #: For programs of the backend legacy, which share one lock with kubelet and kube-proxy.
 WAIT = "--wait=30"
+
+#: What these let in is the cluster's own: health checks, packets between nodes, packets that carry a mark.
+_CLUSTER_CHAINS = ("KUBE-", "CNI-", "FLANNEL-", "cali-", "CILIUM_", "ANTREA-", "WEAVE-")
 
 _PROGRAMS = {IPV4: "iptables", IPV6: "ip6tables"}
 #: Tables of the backend legacy that exist; asking iptables-legacy for another one would make it.
@@ -57,10 +60,12 @@ class Found(NamedTuple):
 
     :arg own: our chains and what leads into them.
     :arg foreign: rules of others that lead into our chains, elsewhere than in INPUT.
+    :arg earlier: rules of INPUT that let packets in before they come to our chains.
     """
 
     own: RuleSet
     foreign: tuple[str, ...]
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,35 @@ def parse_filter(saved: str) -> Found:
             elif target(line).startswith(OWN_PREFIX):
                 (jumps if arguments[1] == "INPUT" else foreign).append(line)
     own = RuleSet(tuple(ChainText(name, tuple(rules)) for name, rules in chains.items()), tuple(jumps))
-    return Found(own, tuple(foreign))
+    return Found(own, tuple(foreign), tuple(_earlier(saved.splitlines())))
+
+
+def _earlier(lines: Sequence[str]) -> Iterator[str]:
+    """Rules of INPUT that let in more than the host itself and what is known, as far as our first jump.
+
+    The chain of somebody else that a rule leads into is looked at, but not those that this one leads into.
+    """
+    passing = [line for line in lines if line.startswith("-A ") and _lets_pass(words(line))]
+    accepting = {words(line)[1] for line in passing if target(line) == "ACCEPT"}
+    rules = [line for line in lines if line.startswith("-A INPUT ")]
+    # A jump with conditions leads only some packets to us.
+    ours = [number for number, line in enumerate(rules) if re.fullmatch(rf"-A INPUT -j {OWN_PREFIX}\S+", line)]
+    for line in rules[: min(ours, default=0)]:
+        name = target(line)
+        chosen = name in accepting and not name.startswith((*_CLUSTER_CHAINS, OWN_PREFIX))
+        if line in passing and (name == "ACCEPT" or chosen):
+            yield line
+
+
+def _lets_pass(arguments: Sequence[str]) -> bool:
+    """Whether a rule means packets that come in from outside and begin something."""
+    plain = [(name, value) for before, name, value in zip(["", *arguments], arguments, arguments[1:]) if before != "!"]
+    for name, value in plain:
+        if (name, value) == ("-i", "lo"):
+            return False
+        if name in ("--ctstate", "--state") and set(value.split(",")) <= {"ESTABLISHED", "RELATED"}:
+            return False
+    return True
 
 
 def target(line: str) -> str:

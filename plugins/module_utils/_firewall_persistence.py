@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kernel import NFT
 
 _FAMILIES = (("IPTABLES", "rules.v4"), ("IP6TABLES", "rules.v6"))
 _FOREIGN_CHAIN = re.compile(r"^:(?:KUBE|CNI|FLANNEL|GROUNDPLANE)-|^:cali-", re.MULTILINE)
+_SHOWN_RULES = 3
 
 
 class Note(NamedTuple):
@@ -37,6 +38,21 @@ def read_notes(root: Path, backend: str) -> list[Note]:
         *_ufw(root),
         *_firewalld(root),
     ]
+
+
+def accepted_before(program: str, jump: str, rules: Sequence[str]) -> Iterator[Note]:
+    """Note on rules of INPUT that let packets in before they come to our chains.
+
+    :arg jump: our rule of INPUT.
+    """
+    if rules:
+        more = f" and {len(rules) - _SHOWN_RULES} more" if len(rules) > _SHOWN_RULES else ""
+        yield Note(
+            "accepted-before",
+            f"rules of {program} let packets in before these come to our chains: "
+            f"{'; '.join(rules[:_SHOWN_RULES])}{more}",
+            f"remove them, or `{program} {jump.replace('-A', '-D', 1)}` and run this again, which puts ours first",
+        )
 
 
 def _netfilter_persistent(root: Path) -> Iterator[Note]:

@@ -26,12 +26,14 @@ class FamilyPlan:
     :arg before: what is ours in the kernel.
     :arg after: what will be, as the kernel prints it.
     :arg wanted: the same as it is loaded and kept in a file.
+    :arg earlier: rules of INPUT that let packets in before they come to our chains, and go on doing so.
     """
 
     tool: Tool
     before: RuleSet
     after: RuleSet
     wanted: RuleSet
+    earlier: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -88,7 +90,9 @@ def decide(tool: Tool, found: Found, wanted: RuleSet, normal: RuleSet) -> Family
     jumps = normal.jumps + kept
     if sorted(before.jumps) == sorted(jumps):
         jumps = before.jumps
-    plan = FamilyPlan(tool, before, normal._replace(jumps=jumps), wanted)
+    # Any other jump is inserted at the top.
+    stays = bool(normal.jumps) and all(before.jumps.count(jump) == 1 for jump in normal.jumps)
+    plan = FamilyPlan(tool, before, normal._replace(jumps=jumps), wanted, found.earlier if stays else ())
     in_the_way = [rule for rule in found.foreign if target(rule) in plan.stale]
     if in_the_way:
         raise GroundplaneError(

@@ -23,6 +23,9 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_files import (
+    SCRIPT_LOCK,
+    SCRIPT_LOG,
+    SCRIPT_SECONDS,
     WantedFiles,
     persist,
     rollback_files,
@@ -106,7 +109,7 @@ class Change:
                 family: (read_text(self.folder / f"counters.{suffix}") or "").splitlines()
                 for family, suffix in (("ipv4", "v4"), ("ipv6", "v6"))
             },
-            "log": (read_text(self.folder / "rollback.log") or "").strip(),
+            "log": (read_text(self.folder / SCRIPT_LOG) or "").strip(),
         }
 
 
@@ -167,10 +170,8 @@ def _settle(runner: Runner, change: Change) -> None:
         change.claim(CONFIRMING, CONFIRMED)
         _stop_timer(runner, change)
     elif change.overdue:
-        if change.state == PENDING:
-            runner.run(["sh", str(change.folder / "rollback")], check=False)
-        for state in (PENDING, ROLLING_BACK):
-            change.claim(state, ROLLBACK_FAILED)
+        # A script that is only slow would wipe the next rules; it is waited for, and one that died is made up for.
+        _take_back(runner, change, (ROLLING_BACK,))
 
 
 def _changes(folder: Path) -> list[Change]:
@@ -193,7 +194,7 @@ def forget_old(root: Path) -> None:
 def begin(runner: Runner, change: Change, plans: Sequence[FamilyPlan], wanted: WantedFiles, seconds: int) -> None:
     """Arm the timer, then load the rules; whatever fails here is taken back at once.
 
-    :arg plans: those of the families that change.
+    :arg plans: those of the families that change; with none, the timer only ends the wait for a confirmation.
     :arg wanted: what lies on the disk after the confirmation.
     """
     _test(runner, plans)
@@ -222,17 +223,41 @@ def begin(runner: Runner, change: Change, plans: Sequence[FamilyPlan], wanted: W
         raise
     try:
         for plan in plans:
-            _load(runner, plan)
+            if change.state == PENDING:
+                _load(runner, plan)
+        if change.state != PENDING:
+            raise GroundplaneError(
+                f"Found the {seconds} seconds of the timer over before all rules were loaded",
+                expected="the rules loaded and confirmed within that time",
+                remedy="run again, with more rollback_seconds where the host is this slow. The rules from before are "
+                "in force",
+                facts={"rolled_back": True},
+            )
     except GroundplaneError as error:
-        runner.run(["sh", str(change.folder / "rollback")], check=False)
-        _stop_timer(runner, change)
+        # The timer may have come before something was loaded, and nobody else will take that back.
+        _take_back(runner, change, (ROLLING_BACK, ROLLED_BACK, ROLLBACK_FAILED))
         if change.state != ROLLED_BACK:
             log = change.report()["log"]
             raise GroundplaneError(
-                f"{error} Taking it back has failed as well: {log}",
+                f"{error.found.rstrip('.')}. Taking it back has failed: {log or 'nothing was printed'}",
                 remedy="look at the rules with iptables-save and ip6tables-save",
             ) from error
         raise
+
+
+def _take_back(runner: Runner, change: Change, again: Sequence[str]) -> None:
+    """Run the script of a change to its end; the lock is held, so that nobody confirms meanwhile.
+
+    :arg again: states in which the work of an earlier script does not count.
+    """
+    with exclusive(change.folder / SCRIPT_LOCK, SCRIPT_SECONDS, 0.2):
+        for state in again:
+            change.claim(state, PENDING)
+    if change.state == PENDING:
+        runner.run(["sh", str(change.folder / "rollback")], check=False)
+    for state in (PENDING, ROLLING_BACK):
+        change.claim(state, ROLLBACK_FAILED)
+    _stop_timer(runner, change)
 
 
 def _test(runner: Runner, plans: Sequence[FamilyPlan]) -> None:
@@ -256,7 +281,8 @@ def confirm(module: AnsibleModule, runner: Runner, root: Path, change: Change) -
     if change.state == UNKNOWN:
         return change.report()
     with exclusive(root / RUN_FOLDER / "lock", _LOCK_TIMEOUT, 0.2):
-        if change.claim(PENDING, CONFIRMING):
+        # Whoever confirms holds the lock, so that one that has begun before is dead, and this one goes on for it.
+        if change.claim(PENDING, CONFIRMING) or change.state == CONFIRMING:
             _stop_timer(runner, change)
             kept = json.loads(read_text(change.folder / "files") or "")
             files = {path: (text, mode) for path, (text, mode) in kept["files"].items()}

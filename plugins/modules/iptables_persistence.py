@@ -21,6 +21,7 @@ description:
     from before. The controller then opens a new connection; when the new rules let it in, the timer is stopped, and
     only then the rules are saved for the next boot. When it gets no connection, the task fails after the timer has
     restored the old rules, and names the rules that dropped packets meanwhile.
+  - Rules that are in force already are saved only after such a connection, too.
   - The rules are saved in C(/etc/groundplane/firewall) and loaded by C(groundplane-firewall.service) before the
     network, containerd and kubelet start. A restart of the host before the confirmation brings the rules from before.
   - The host's default C(iptables) is used, of the backend nft or legacy. A host on which both backends filter, or on
@@ -178,7 +179,11 @@ files:
   elements: str
   sample: [/etc/groundplane/firewall/rules.v4]
 persistence:
-  description: What else on the host would flush or freeze the chains of Kubernetes. Each is a warning too.
+  description:
+    - What else on the host would flush or freeze the chains of Kubernetes, and rules of C(INPUT) that let packets in
+      before they come to our chains (C(accepted-before)). Each is a warning too.
+    - The host's own packets, those of known connections, and chains of Kubernetes and of networks for pods are not
+      meant.
   returned: success
   type: list
   elements: dict
@@ -191,8 +196,8 @@ earlier_change_rolled_back:
   returned: success
   type: bool
 rolled_back:
-  description: Whether the change was taken back.
-  returned: when something was loaded
+  description: Whether rules were loaded and taken back.
+  returned: when something was to be loaded or saved
   type: bool
 suspects:
   description: Rules that dropped or rejected packets before the change was taken back, the likeliest first.

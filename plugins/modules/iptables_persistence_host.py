@@ -77,6 +77,10 @@ pending:
   description: Seconds until the rules are taken back, none when nothing waits for a confirmation.
   returned: with O(operation=apply)
   type: int
+loaded:
+  description: Whether rules are, or would be, loaded; otherwise only files wait for the confirmation.
+  returned: with O(operation=apply)
+  type: bool
 """
 
 from pathlib import Path

@@ -86,14 +86,14 @@ def operations(play) -> list[str]:
     return [arguments["operation"] for arguments, _options in play.calls]
 
 
-LOADED = {"changed": True, "pending": 60, "chains": ["GROUNDPLANE-INPUT"]}
+LOADED = {"changed": True, "pending": 60, "loaded": True, "chains": ["GROUNDPLANE-INPUT"]}
 
 
 def test_a_change_is_confirmed_over_another_connection(play):
     result = play(LOADED, {"outcome": "confirmed"})
     assert result["changed"]
     assert result["rolled_back"] is False
-    assert "pending" not in result
+    assert not {"pending", "loaded", "outcome"}.intersection(result)
     assert operations(play) == ["apply", "confirm"]
     (applied, before), (confirmed, during) = play.calls
     assert applied["change"] == confirmed["change"]
@@ -120,6 +120,26 @@ def test_without_ssh_the_connection_is_closed(options, play):
     assert play(LOADED, {"outcome": "confirmed"}, connection=connection)["rolled_back"] is False
     assert connection.closed == 1
     assert connection.options == options
+
+
+@pytest.mark.parametrize(
+    ("options", "rollback_seconds", "expected"),
+    [
+        ({}, 60, 4),
+        ({"timeout": None}, 60, 4),
+        ({"timeout": 2}, 60, 4),
+        ({"timeout": 25}, 60, 25),
+        # The first attempt has half of the time, but 10 seconds at least.
+        ({"timeout": 120}, 60, 30),
+        ({"timeout": 120}, 10, 10),
+        ({"timeout": 120}, 1, 1),
+    ],
+)
+def test_a_long_way_to_the_host_gets_the_time_that_ansible_gives_it(options, rollback_seconds, expected, play):
+    connection = Connection({"ssh_args": "-o ConnectTimeout=99", **options})
+    play({**LOADED, "pending": rollback_seconds}, {"outcome": "confirmed"}, connection=connection)
+    (_applied, _before), (_confirmed, during) = play.calls
+    assert f" -o ConnectTimeout={expected} -o ConnectTimeout=99" in during["ssh_args"]
 
 
 def test_without_ssh_the_port_is_not_known(play):
@@ -170,6 +190,22 @@ def test_the_timer_wins_the_race(play):
 def test_an_attempt_that_came_late_has_confirmed_all_the_same(play):
     result = play(LOADED, *[AnsibleConnectionFailure("timed out")] * 62, {"outcome": "confirmed"})
     assert "failed" not in result
+
+
+def test_files_alone_are_saved_over_another_connection_too(play):
+    result = play({**LOADED, "loaded": False}, {"outcome": "confirmed"})
+    assert "failed" not in result
+    assert result["changed"]
+    assert operations(play) == ["apply", "confirm"]
+
+
+def test_files_alone_are_not_saved_when_nobody_comes_in(play):
+    shut = [AnsibleConnectionFailure("timed out")] * 70
+    result = play({**LOADED, "loaded": False}, *shut, {"outcome": "rolled-back", "counters": {}, "log": ""})
+    assert result["failed"]
+    assert not result["changed"]
+    assert result["rolled_back"] is False
+    assert "in force already within 60 seconds (timed out). Nothing was saved" in result["msg"]
 
 
 def test_taking_back_has_failed(play):

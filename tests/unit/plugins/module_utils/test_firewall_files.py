@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_file
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kernel import Found, Tool
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import FamilyPlan, decide
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import ChainText, RuleSet
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting import exclusive
 
 A = ChainText("GROUNDPLANE-A", ("-A GROUNDPLANE-A -j ACCEPT",))
 NEW_A = ChainText("GROUNDPLANE-A", ("-A GROUNDPLANE-A -j DROP",))
@@ -164,6 +167,43 @@ def test_counters_hold_no_chain_of_others(shell: Shell, tmp_path: Path) -> None:
     change = rollback(tmp_path, plan("iptables", RuleSet((A,)), RuleSet((NEW_A,))))
     shell.run(change / "rollback")
     assert (change / "counters.v4").read_text() == "[1:60] -A GROUNDPLANE-A -j DROP\n"
+
+
+def test_what_was_counted_first_is_kept_when_the_script_runs_again(shell: Shell, tmp_path: Path) -> None:
+    change = rollback(tmp_path, plan("iptables", RuleSet((A,)), RuleSet((NEW_A,))))
+    (change / "counters.v4").write_text("[9:540] -A GROUNDPLANE-A -j DROP\n")
+    code, calls = shell.run(change / "rollback")
+    assert code == 0
+    assert calls[0] == "iptables-restore --noflush --wait=30"
+    assert (change / "counters.v4").read_text() == "[9:540] -A GROUNDPLANE-A -j DROP\n"
+
+
+def test_one_script_waits_for_the_other(shell: Shell, tmp_path: Path) -> None:
+    change = rollback(tmp_path, plan("iptables", RuleSet((A,)), RuleSet((NEW_A,))))
+    with ThreadPoolExecutor() as pool:
+        with exclusive(change / "busy", 0):
+            script = pool.submit(shell.run, change / "rollback")
+            time.sleep(0.5)
+            assert (change / "pending").exists()
+            # What another script does before it lets go.
+            (change / "pending").rename(change / "rolled-back")
+        assert script.result() == (0, [])
+
+
+def test_without_the_program_flock_it_is_rolled_back_all_the_same(shell: Shell, tmp_path: Path) -> None:
+    change = rollback(tmp_path, plan("iptables", RuleSet((A,)), RuleSet((NEW_A,))))
+    (shell.programs / "flock").write_text("#!/bin/sh\nexit 127\n")
+    (shell.programs / "flock").chmod(0o755)
+    assert shell.run(change / "rollback")[0] == 0
+    assert (change / "rolled-back").exists()
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_script(shell: Shell, tmp_path: Path) -> None:
+    change = rollback(tmp_path, plan("iptables", RuleSet((A,)), RuleSet((NEW_A,))))
+    (change / "rollback.log").unlink()
+    (change / "rollback.log").mkdir()
+    assert shell.run(change / "rollback")[0] == 0
+    assert (change / "rolled-back").exists()
 
 
 def test_rolling_back_removes_what_was_new(shell: Shell, tmp_path: Path) -> None:

@@ -124,6 +124,66 @@ def test_rules_that_lead_to_us_from_elsewhere() -> None:
     )
 
 
+def earlier(*rules: str, chains: str = "") -> tuple[str, ...]:
+    """What lets packets in before our jump, which comes after these rules of INPUT."""
+    lines = ["*filter", *(f"-A INPUT {rule}" for rule in rules), "-A INPUT -j GROUNDPLANE-A", "-A INPUT -j ACCEPT"]
+    return tuple(rule.replace("-A INPUT ", "") for rule in parse_filter("\n".join([*lines, chains])).earlier)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-j ACCEPT",
+        "-p tcp -m tcp --dport 22 -j ACCEPT",
+        "! -i lo -j ACCEPT",
+        "-i eth0 -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT",
+        "-m conntrack ! --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-s 192.0.2.0/24 -j SITE",
+        "-g SITE",
+    ],
+)
+def test_rules_that_let_in_what_ours_never_see(rule: str) -> None:
+    assert earlier("-j DROP", rule, chains="-A SITE -p tcp -j ACCEPT") == (rule,)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-i lo -j ACCEPT",
+        "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-m state --state ESTABLISHED -j ACCEPT",
+        "-p tcp -m tcp --dport 22 -j DROP",
+        "-i lo -j SITE",
+        "-j OTHER",
+        "-j cali-INPUT",
+        "-i eth1 -j GROUNDPLANE-A",
+        '-m comment --comment "-j ACCEPT" -j LOG',
+    ],
+)
+def test_rules_that_let_in_nothing_of_ours(rule: str) -> None:
+    chains = [
+        "-A SITE -p tcp -j ACCEPT",
+        "-A OTHER -i lo -j ACCEPT",
+        "-A OTHER -j DROP",
+        "-A cali-INPUT -m mark --mark 0x10000/0x10000 -j ACCEPT",
+        "-A GROUNDPLANE-A -j ACCEPT",
+    ]
+    assert earlier(rule, chains="\n".join(chains)) == ()
+
+
+def test_a_jump_that_is_not_there_has_nothing_before_it() -> None:
+    assert parse_filter("-A INPUT -j ACCEPT\n-A INPUT -i eth1 -j GROUNDPLANE-A\n").earlier == ()
+
+
+def test_a_cluster_node_lets_in_nothing_before_us(fixture_text: FixtureText) -> None:
+    saved = fixture_text("iptables/node-save") + (
+        # What kube-proxy adds for a Service with externalTrafficPolicy Local.
+        '-A KUBE-NODEPORTS -p tcp -m comment --comment "default/web health check node port" '
+        "-m tcp --dport 30123 -j ACCEPT\n-A INPUT -j GROUNDPLANE-INPUT\n"
+    )
+    assert parse_filter(saved).earlier == ()
+
+
 def test_backend_of_the_default_programs() -> None:
     runner = FakeRunner(
         [

@@ -71,6 +71,22 @@ def test_somebodys_own_way_into_our_chain_stays() -> None:
     assert extra in plan(A, jumps=(extra,)).after.jumps
 
 
+@pytest.mark.parametrize(
+    ("jumps", "wanted", "expected"),
+    [
+        ((JUMP,), NORMAL, ("-A INPUT -j ACCEPT",)),
+        ((JUMP, JUMP), NORMAL, ()),
+        (("-A INPUT -j GROUNDPLANE-B",), NORMAL, ()),
+        ((JUMP,), RuleSet(), ()),
+    ],
+)
+def test_what_comes_before_a_jump_counts_only_where_the_jump_stays(
+    jumps: tuple[str, ...], wanted: RuleSet, expected: tuple[str, ...]
+) -> None:
+    found = Found(RuleSet((A, B), jumps), (), ("-A INPUT -j ACCEPT",))
+    assert decide(TOOL, found, wanted, wanted).earlier == expected
+
+
 def test_all_of_ours_goes_and_comes_back() -> None:
     jumps = (JUMP, "-A INPUT -i eth1 -j GROUNDPLANE-A")
     gone = decide(TOOL, Found(RuleSet((A, B), jumps), ()), RuleSet(), RuleSet())

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Mapping, Sequence, cast
+from threading import Event, Thread
+from typing import Any, Callable, Mapping, Sequence, cast
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils import _firewall_transaction
@@ -28,6 +30,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_tran
     forget_old,
     turn,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting import exclusive
 
 NAME = "0a1b2c3d4e5f"
 AFTER = RuleSet((ChainText("GROUNDPLANE-A", ("-A GROUNDPLANE-A -j DROP",)),), ("-A INPUT -j GROUNDPLANE-A",))
@@ -42,6 +45,7 @@ class Machine:
         self.calls: list[list[str]] = []
         self.failing: dict[str, Result] = {}
         self.rollback_ends = "rolled-back"
+        self.meanwhile: dict[str, Callable[[], object]] = {}
 
     def find(self, program: str) -> str | None:
         """Every program is there."""
@@ -57,6 +61,7 @@ class Machine:
     ) -> Result:
         """Note a call; the script's is carried out."""
         self.calls.append(list(argv))
+        self.meanwhile.get(" ".join(argv[:2]), list)()
         if argv[0] == "sh" and self.rollback_ends:
             (Path(argv[1]).parent / "pending").rename(Path(argv[1]).parent / self.rollback_ends)
         result = self.failing.get(" ".join(argv[:2]), Result(0, "", ""))
@@ -91,10 +96,18 @@ def made(change: Change, state: str, *, seconds: float = 60, files: WantedFiles 
     return change
 
 
-def plans() -> list[FamilyPlan]:
-    """A first change of one family."""
-    tool = Tool("ipv4", "nft", "/bin/iptables", "/bin/iptables-save", "/bin/iptables-restore")
-    return [decide(tool, Found(RuleSet(), ()), AFTER, AFTER)]
+def plans(*families: str) -> list[FamilyPlan]:
+    """A first change of one family or of several."""
+    programs = {"ipv4": "/bin/iptables", "ipv6": "/bin/ip6tables"}
+    return [
+        decide(
+            Tool(family, "nft", programs[family], f"{programs[family]}-save", f"{programs[family]}-restore"),
+            Found(RuleSet(), ()),
+            AFTER,
+            AFTER,
+        )
+        for family in families or ["ipv4"]
+    ]
 
 
 def test_the_timer_is_armed_before_anything_is_loaded(machine: Machine, change: Change) -> None:
@@ -145,11 +158,52 @@ def test_what_cannot_be_loaded_is_taken_back_at_once(machine: Machine, change: C
     assert change.state == "rolled-back"
 
 
-def test_taking_back_may_fail_too(machine: Machine, change: Change) -> None:
+@pytest.mark.parametrize("end", ["rollback-failed", "rolling-back", ""])
+def test_taking_back_may_fail_too(end: str, machine: Machine, change: Change) -> None:
     machine.failing["/bin/iptables-restore --noflush"] = Result(4, "", "no")
-    machine.rollback_ends = "rollback-failed"
-    with pytest.raises(GroundplaneError, match="Taking it back has failed as well"):
+    machine.rollback_ends = end
+    with pytest.raises(GroundplaneError, match="Taking it back has failed: nothing was printed"):
         begin(machine, change, plans(), FILES, 30)
+    assert change.state == "rollback-failed"
+
+
+@pytest.mark.parametrize("came", ["rolling-back", "rolled-back", "rollback-failed"])
+def test_what_is_loaded_after_the_timer_came_is_taken_back(came: str, machine: Machine, change: Change) -> None:
+    """The first family is loaded by a process that stalled; the second one is not even tried."""
+    machine.meanwhile["/bin/iptables-restore --noflush"] = lambda: change.claim("pending", came)
+    with pytest.raises(GroundplaneError, match="the 30 seconds of the timer over.*rules from before are in") as caught:
+        begin(machine, change, plans("ipv4", "ipv6"), FILES, 30)
+    assert machine.programs[3:] == [
+        "iptables-restore --noflush --wait=30",
+        f"sh {change.folder / 'rollback'}",
+        f"systemctl stop groundplane-firewall-rollback-{NAME}.timer",
+    ]
+    assert change.state == "rolled-back"
+    assert caught.value.facts == {"rolled_back": True}
+
+
+def test_a_second_family_that_fails_late_takes_the_first_one_back(machine: Machine, change: Change) -> None:
+    machine.meanwhile["/bin/ip6tables-restore --noflush"] = lambda: change.claim("pending", "rolled-back")
+    machine.failing["/bin/ip6tables-restore --noflush"] = Result(4, "", "no")
+    with pytest.raises(GroundplaneError, match="ip6tables-restore refuses"):
+        begin(machine, change, plans("ipv4", "ipv6"), FILES, 30)
+    assert f"sh {change.folder / 'rollback'}" in machine.programs
+
+
+def test_a_script_at_work_is_waited_for_before_it_runs_anew(
+    machine: Machine, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_firewall_transaction, "SCRIPT_SECONDS", 0.0)
+
+    def start() -> None:
+        change.claim("pending", "rolling-back")
+        script.enter_context(exclusive(change.folder / "busy", 0))
+
+    machine.meanwhile["/bin/iptables-restore --noflush"] = start
+    with ExitStack() as script, pytest.raises(GroundplaneError, match="at work on this host"):
+        begin(machine, change, plans(), FILES, 30)
+    assert change.state == "rolling-back"
+    assert machine.calls[-1][0] == "/bin/iptables-restore"
 
 
 def test_only_one_of_confirmation_and_timer_wins(change: Change) -> None:
@@ -186,6 +240,13 @@ def test_confirming_stops_the_timer_then_saves(machine: Machine, change: Change)
     assert (machine.root / "etc/groundplane/firewall/rules.v4").read_text() == "rules\n"
     assert confirmed(machine, change)["outcome"] == "confirmed"
     assert len(machine.calls) == 1
+
+
+def test_a_confirmation_that_died_is_finished_by_the_next(machine: Machine, change: Change) -> None:
+    made(change, "confirming")
+    assert confirmed(machine, change)["outcome"] == "confirmed"
+    assert machine.programs == [f"systemctl stop groundplane-firewall-rollback-{NAME}.timer"]
+    assert (machine.root / "etc/groundplane/firewall/rules.v4").read_text() == "rules\n"
 
 
 @pytest.mark.parametrize("state", ["rolling-back", "rolled-back", "rollback-failed"])
@@ -258,11 +319,38 @@ def test_a_timer_that_never_came_is_made_up_for(machine: Machine, change: Change
     assert machine.calls == []
     with turn(machine, machine.root, check_mode=False) as taken_back:
         assert taken_back
-    assert machine.programs == [f"sh {change.folder / 'rollback'}"]
+    assert machine.programs[0] == f"sh {change.folder / 'rollback'}"
+
+
+def test_a_script_that_died_is_made_up_for(machine: Machine, change: Change) -> None:
+    made(change, "rolling-back", seconds=-16)
+    with turn(machine, machine.root, check_mode=False) as taken_back:
+        assert taken_back
+    assert machine.programs[0] == f"sh {change.folder / 'rollback'}"
+
+
+def test_a_script_that_is_still_at_work_is_waited_for(machine: Machine, change: Change) -> None:
+    """It is slow, not dead: what it does later would wipe the rules of the next run."""
+    made(change, "rolling-back", seconds=-16)
+
+    def end() -> None:
+        with exclusive(change.folder / "busy", 0):
+            working.set()
+            time.sleep(0.5)
+            change.claim("rolling-back", "rolled-back")
+
+    working = Event()
+    script = Thread(target=end)
+    script.start()
+    working.wait()
+    with turn(machine, machine.root, check_mode=False) as taken_back:
+        assert taken_back
+    script.join()
+    assert not any(call.startswith("sh ") for call in machine.programs)
 
 
 @pytest.mark.parametrize("state", ["pending", "rolling-back"])
-def test_a_script_that_died_holds_nobody_up(state: str, machine: Machine, change: Change) -> None:
+def test_a_script_that_does_not_start_holds_nobody_up(state: str, machine: Machine, change: Change) -> None:
     made(change, state, seconds=-16)
     machine.rollback_ends = ""
     with turn(machine, machine.root, check_mode=False) as taken_back:

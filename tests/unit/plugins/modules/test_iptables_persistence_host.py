@@ -116,6 +116,7 @@ def test_predict_load_confirm_again(machine: Filter, call: RunMain) -> None:
     loaded = call(rollback_seconds=30)
     assert loaded["pending"] == 30
     assert {**loaded, "pending": 0, "invocation": 0} == {**predicted, "invocation": 0}
+    assert loaded["loaded"]
     assert loaded["backend"] == "nft"
     assert loaded["families"] == ["ipv4", "ipv6"]
     assert loaded["chains"] == ["GROUNDPLANE-INPUT"]
@@ -142,16 +143,31 @@ def test_predict_load_confirm_again(machine: Filter, call: RunMain) -> None:
     assert call("outcome", change="ffffffffffff")["outcome"] == "unknown"
 
 
-def test_what_only_the_disk_lacks_needs_no_confirmation(machine: Filter, call: RunMain) -> None:
+def test_what_only_the_disk_lacks_waits_for_a_confirmation_too(machine: Filter, call: RunMain) -> None:
     call()
     call("confirm")
     (machine.root / "etc/groundplane/firewall/rules.v6").unlink()
     written = call(change="ffffffffffff")
     assert written["changed"]
-    assert written["pending"] == 0
+    assert written["pending"] == 60
+    assert not written["loaded"]
     assert written["files"] == [str(machine.root / "etc/groundplane/firewall/rules.v6")]
     assert len(written["diff"]) == 1
-    assert "systemd-run --quiet" not in machine.calls
+    assert "systemd-run --quiet" in machine.calls
+    assert not any(called.startswith(("iptables-restore", "ip6tables-restore")) for called in machine.calls)
+    assert not (machine.root / "etc/groundplane/firewall/rules.v6").exists()
+    assert call("confirm", change="ffffffffffff")["outcome"] == "confirmed"
+    assert (machine.root / "etc/groundplane/firewall/rules.v6").exists()
+    assert not call(change="eeeeeeeeeeee")["changed"]
+
+
+def test_what_was_never_confirmed_is_not_saved_by_a_second_run(machine: Filter, call: RunMain) -> None:
+    call()
+    folder = machine.root / "run/groundplane/firewall" / NAME
+    (folder / "pending").rename(folder / "rollback-failed")
+    again = call(change="ffffffffffff")
+    assert again["pending"] == 60
+    assert not (machine.root / "etc/groundplane").exists()
 
 
 def test_everything_of_ours_goes(machine: Filter, call: RunMain) -> None:
@@ -166,6 +182,35 @@ def test_everything_of_ours_goes(machine: Filter, call: RunMain) -> None:
     assert machine.calls == ["systemctl stop", "systemctl disable", "systemctl daemon-reload"]
     assert not (machine.root / "etc/groundplane").exists()
     assert not call(change="eeeeeeeeeeee", state="absent", chains=None)["changed"]
+
+
+def test_what_is_confirmed_survives_a_power_cut_a_second_later(
+    machine: Filter, call: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names that a folder holds are written to the disk, after the last of them has changed."""
+    wants = "etc/systemd/system/multi-user.target.wants"
+    synced: dict[str, list[str]] = {}
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.is_dir():
+            synced[str(path.relative_to(machine.root))] = sorted(name.name for name in path.iterdir())
+
+    monkeypatch.setattr("os.fsync", note)
+    call()
+    call("confirm")
+    assert synced["etc"] == ["groundplane", "systemd"]
+    assert synced["etc/groundplane"] == ["firewall"]
+    assert synced["etc/groundplane/firewall"] == ["restore", "rules.v4", "rules.v6"]
+    assert synced["etc/systemd/system"] == ["groundplane-firewall.service", "multi-user.target.wants"]
+    assert synced[wants] == ["groundplane-firewall.service"]
+
+    synced.clear()
+    call(change="ffffffffffff", state="absent")
+    call("confirm", change="ffffffffffff")
+    assert synced["etc"] == ["systemd"]
+    assert synced["etc/systemd/system"] == ["multi-user.target.wants"]
+    assert synced[wants] == []
 
 
 def test_a_host_without_iptables_has_nothing_of_ours(machine: Filter, call: RunMain) -> None:
@@ -237,16 +282,32 @@ def test_what_would_flush_is_reported(machine: Filter, call: RunMain) -> None:
     assert "firewalld is enabled" in str(result["warnings"])
 
 
-@pytest.mark.parametrize(("state", "taken_back"), [("pending", True), ("rolling-back", False)])
-def test_an_unconfirmed_change_of_another_run_is_told(
-    state: str, taken_back: bool, machine: Filter, call: RunMain
-) -> None:
-    """Its timer is long past: a script that never ran is run now, one that died is not."""
+def test_what_lets_packets_in_before_us_is_reported(machine: Filter, call: RunMain) -> None:
+    call()
+    call("confirm")
+    rules = "".join(f"-A INPUT -p tcp -m tcp --dport {port} -j ACCEPT\n" for port in (1, 2, 3, 4, 5))
+    machine.saved["ip6tables"] = machine.saved["ip6tables"].replace("-A INPUT", f"{rules}-A INPUT")
+    result = call(change="ffffffffffff")
+    assert not result["changed"]
+    (note,) = result["persistence"]
+    assert note["id"] == "accepted-before"
+    assert note["found"].startswith("rules of ip6tables let packets in")
+    assert note["found"].endswith(
+        ": -A INPUT -p tcp -m tcp --dport 1 -j ACCEPT; "
+        "-A INPUT -p tcp -m tcp --dport 2 -j ACCEPT; -A INPUT -p tcp -m tcp --dport 3 -j ACCEPT and 2 more"
+    )
+    assert "`ip6tables -D INPUT -j GROUNDPLANE-INPUT`" in note["remedy"]
+    assert "let packets in before" in str(result["warnings"])
+
+
+@pytest.mark.parametrize("state", ["pending", "rolling-back"])
+def test_an_unconfirmed_change_of_another_run_is_told(state: str, machine: Filter, call: RunMain) -> None:
+    """Its timer is long past: a script that never ran is run now, one that died is run anew."""
     folder = machine.root / "run/groundplane/firewall/aaaaaaaa"
     folder.mkdir(parents=True)
     (folder / "deadline").write_text("-100")
     (folder / state).touch()
     result = call()
-    assert result["earlier_change_rolled_back"] is taken_back
-    assert ("was taken back by its timer" in str(result.get("warnings"))) is taken_back
-    assert (folder / ("rolled-back" if taken_back else "rollback-failed")).exists()
+    assert result["earlier_change_rolled_back"]
+    assert "was taken back by its timer" in str(result["warnings"])
+    assert (folder / "rolled-back").exists()
