@@ -494,27 +494,36 @@ def sources_of(view: View) -> Sources:
     _require_nodes_that_know_the_new_one(view, nodes, unread)
     masters = [
         *(address for host in view.hosts if host.name in view.control_plane for address in _own(host, view)),
-        *(address for node in nodes if node.control_plane for address in node.addresses),
-        *(urlsplit(url).hostname or "" for url in view.members),
+        *(address for node in nodes if node.control_plane for address in _addresses(node.addresses)),
+        *_addresses(urlsplit(url).hostname or "" for url in view.members),
     ]
     others = [
         *(address for host in view.hosts for address in _own(host, view)),
-        *(address for node in nodes for address in node.addresses),
+        *(address for node in nodes for address in _addresses(node.addresses)),
         *view.further_sources,
     ]
     return Sources(nodes=_texts([*masters, *others]), control_plane=_texts(masters))
 
 
 def _texts(sources: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_text(network) for network in distinct(source for source in sources if _is_network(source)))
+    return tuple(_text(network) for network in distinct(sources))
 
 
-def _is_network(text: str) -> bool:
+def _addresses(texts: Iterable[str]) -> list[str]:
+    """Single addresses among what machines say of themselves.
+
+    A kubelet writes the addresses of its own Node, so 0.0.0.0/0 there would open every node to everybody.
+    """
+    return [text for text in texts if _is_address(text)]
+
+
+def _is_address(text: str) -> bool:
     try:
-        _network(text)
+        ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    # The interface of a link-local address means nothing to other machines.
+    return "%" not in text
 
 
 def _own(host: Host, view: View) -> list[str]:
@@ -537,7 +546,7 @@ def _require_both_families(view: View, nodes: Sequence[ClusterNode]) -> None:
         node.name
         for node in nodes
         if not any(_is_node(host, node) for host in view.hosts)
-        and {4, 6} - covered - {_network(text).version for text in node.addresses if _is_network(text)}
+        and {4, 6} - covered - {_network(text).version for text in _addresses(node.addresses)}
     ]
     if missing:
         raise GroundplaneError(

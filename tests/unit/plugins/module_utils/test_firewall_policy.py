@@ -706,6 +706,25 @@ def test_runs_that_may_leave_hosts_out(view):
     assert sources_of(view).nodes
 
 
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "192.0.2.0/24", "203.0.113.1/32", "fe80::1%eth0", ""])
+def test_a_node_can_name_no_network_as_its_address(text):
+    compromised = NODE_W1._replace(addresses=(WORKER, text), control_plane=True)
+    view = VIEW._replace(nodes=(NODE_M1, compromised), members=("https://0.0.0.0/0:2380", "https://[::]/0:2380"))
+    assert set(sources_of(view).nodes) <= {MASTER, WORKER, "0.0.0.0", "::"}
+    assert set(sources_of(view).control_plane) <= {MASTER, WORKER, "0.0.0.0", "::"}
+
+
+def test_a_network_in_a_node_does_not_stand_for_the_other_family():
+    node = NODE_W1._replace(addresses=(WORKER, "::/0"))
+    with pytest.raises(GroundplaneError, match="one of the two addresses of w1"):
+        sources_of(VIEW._replace(hosts=HOSTS[:1], nodes=(NODE_M1, node), dual_stack=True))
+
+
+def test_a_mistake_in_the_operators_networks_is_an_error():
+    with pytest.raises(ValueError, match="there"):
+        sources_of(VIEW._replace(further_sources=("there",)))
+
+
 def test_a_view_comes_from_the_variables_of_hosts():
     host = {
         "inventory_hostname": "w1",
