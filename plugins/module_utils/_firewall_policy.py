@@ -190,10 +190,14 @@ def parse_session(ssh_connection: str) -> Session | None:
 def chains_for(choices: Choices) -> list[dict[str, Any]]:
     """The chains of a host, the one that INPUT jumps to first.
 
-    Rules are matched from first to last, so the order is the policy: replies and SSH cannot be lost to any rule that
+    Rules are matched from first to last, so the order is the policy: SSH and replies cannot be lost to any rule that
     comes later, and nothing is reached behind the last one. Packets that connection tracking calls invalid are not
     dropped by a rule of their own: what comes after an address has moved to this host may look so, and a reset is the
     quickest way for its client to begin anew.
+
+    What accepts a packet ends the whole table: a ban of fail2ban or a rule of ufw behind it never sees the packet. SSH,
+    ICMP and DHCP therefore return, replies within a session of SSH too, and the host's own rules decide as if these
+    chains were not there. The cluster's ports are accepted, since opening exactly these is what the chains are for.
     """
     unknown = sorted(set(choices.features) - FEATURES)
     if unknown:
@@ -201,17 +205,17 @@ def chains_for(choices: Choices) -> list[dict[str, Any]]:
             "Found the feature " + ", ".join(unknown), expected="features of " + ", ".join(sorted(FEATURES))
         )
     rules = [
+        *_ssh_rules(choices),
         _rule("accept", "replies to what was allowed or asked for", states=["ESTABLISHED", "RELATED"]),
         _rule("accept", "the host itself", interface="lo"),
-        _rule("accept", "errors, path MTU, ping", family="ipv4", protocol="icmp", icmp_types=list(ICMP_TYPES)),
+        _rule("return", "errors, path MTU, ping", family="ipv4", protocol="icmp", icmp_types=list(ICMP_TYPES)),
         _rule(
-            "accept",
+            "return",
             "errors, path MTU, ping, neighbours, routers, multicast listeners",
             family="ipv6",
             protocol="icmpv6",
             icmp_types=list(ICMPV6_TYPES),
         ),
-        *_ssh_rules(choices),
         *_own_rules("firewall_rules_before", choices.rules_before),
         *_from([*choices.node_sources, *choices.control_plane_sources], _rule(NODES_CHAIN, "nodes of the cluster")),
         *_pod_rules(choices),
@@ -233,7 +237,7 @@ def _rule(target: str, comment: str, **matches: Any) -> dict[str, Any]:
 
 
 def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
-    """SSH at the port that Ansible itself uses on the node, and at those that were given."""
+    """SSH at the port that Ansible itself uses on the node, and at those that were given: left to the host's rules."""
     session = parse_session(choices.ssh_connection)
     if not choices.ssh_sources:
         raise GroundplaneError(
@@ -250,7 +254,7 @@ def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
         )
     used = session.port if session else int(choices.ssh_fallback_port)
     ports = [str(port) for port in sorted({used, *(int(port) for port in choices.ssh_ports)})]
-    yield from _from(choices.ssh_sources, _rule("accept", "SSH", protocol="tcp", ports=ports))
+    yield from _from(choices.ssh_sources, _rule("return", "SSH", protocol="tcp", ports=ports))
 
 
 def _own_rules(variable: str, rules: Sequence[Rule]) -> Iterator[dict[str, Any]]:
@@ -354,8 +358,8 @@ def _from_destinations(service_ranges: Sequence[str]) -> Iterator[dict[str, Any]
 
 def _network_rules(choices: Choices) -> Iterator[dict[str, Any]]:
     """What the host needs to have an address and to hear a group it has joined."""
-    yield _rule("accept", "answers to the DHCP client", family="ipv4", protocol="udp", ports=["68"])
-    yield from _from([_LINK_LOCAL], _rule("accept", "answers to the DHCPv6 client", protocol="udp", ports=["546"]))
+    yield _rule("return", "answers to the DHCP client", family="ipv4", protocol="udp", ports=["68"])
+    yield from _from([_LINK_LOCAL], _rule("return", "answers to the DHCPv6 client", protocol="udp", ports=["546"]))
     if choices.control_plane and {"keepalived", "multicast-vrrp"} <= set(choices.features):
         # Switches stop passing the group on to a host that does not answer their question.
         yield _rule("accept", "who listens to VRRP?", family="ipv4", protocol=_IGMP, destinations=[_MULTICAST])

@@ -165,14 +165,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 
 def opened(rendered: dict[str, dict[str, Any]], host: str) -> set[str]:
-    """Protocol and ports of everything that the chains accept."""
+    """Protocol and ports of everything that the chains do not drop."""
     assert rendered[host]["error"] == ""
     assert [chain["name"] for chain in rendered[host]["chains"]] == ["GROUNDPLANE-INPUT", "GROUNDPLANE-NODES"]
     return {
         f"{rule.get('protocol', 'any')}/{','.join(rule.get('ports', []))}"
         for chain in rendered[host]["chains"]
         for rule in chain["rules"]
-        if rule["target"] == "accept" and rule.get("protocol") not in (None, "icmp", "icmpv6")
+        if rule["target"] in ("accept", "return") and rule.get("protocol") not in (None, "icmp", "icmpv6")
     } - {"udp/68", "udp/546"}
 
 

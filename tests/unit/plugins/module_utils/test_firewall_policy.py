@@ -108,6 +108,8 @@ def walk(chains: dict[str, list[dict[str, Any]]], name: str, packet: Packet) -> 
     for rule in chains[name]:
         if not matches(rule, packet):
             continue
+        if rule["target"] == "return":
+            return ""
         verdict = walk(chains, rule["target"], packet) if rule["target"] in chains else rule["target"]
         if verdict:
             return verdict
@@ -115,8 +117,9 @@ def walk(chains: dict[str, list[dict[str, Any]]], name: str, packet: Packet) -> 
 
 
 def verdict(choices: Choices, packet: Packet) -> str:
+    """What becomes of a packet; nothing where it is left to the host's own rules in INPUT."""
     chains = {chain["name"]: chain["rules"] for chain in chains_for(choices)}
-    return walk(chains, INPUT_CHAIN, packet)
+    return walk(chains, INPUT_CHAIN, packet) or "left to the host"
 
 
 #: Sources of each kind, and packets that come from nobody known.
@@ -194,7 +197,8 @@ def test_who_reaches_what(feature, protocol, port, on_master, on_worker):
         for person, addresses in PEOPLE.items():
             for address in addresses:
                 found = verdict(choices._replace(features=(feature,)), Packet(address, protocol, port))
-                assert found == ("accept" if person in expected else "drop"), (choices.control_plane, person, address)
+                opened = "left to the host" if (protocol, port) == ("tcp", 22) else "accept"
+                assert found == (opened if person in expected else "drop"), (choices.control_plane, person, address)
 
 
 def test_every_choice_is_tried_above():
@@ -224,23 +228,26 @@ def test_the_table_names_only_what_is_known(service):
     [
         (Packet(STRANGER, "tcp", 9, state="ESTABLISHED"), "accept"),
         (Packet(STRANGER, "udp", 9, state="RELATED"), "accept"),
+        # A ban of the host ends a session that has begun, too.
+        (Packet(STRANGER, "tcp", 22, state="ESTABLISHED"), "left to the host"),
+        (Packet("127.0.0.1", "tcp", 22, interface="lo"), "left to the host"),
         (Packet(STRANGER, "tcp", 9, state="INVALID"), "drop"),
         # What comes after the virtual address has moved here may look like this; a reset helps its client.
         (Packet(ADMIN, "tcp", 6443, state="INVALID"), "accept"),
         (Packet("127.0.0.1", "tcp", 2381, interface="lo"), "accept"),
         (Packet("::1", "tcp", 2381, interface="lo"), "accept"),
         (Packet("127.0.0.1", "tcp", 2381), "drop"),
-        (Packet(STRANGER, "icmp", icmp_type="3"), "accept"),
-        (Packet(STRANGER, "icmp", icmp_type="8"), "accept"),
+        (Packet(STRANGER, "icmp", icmp_type="3"), "left to the host"),
+        (Packet(STRANGER, "icmp", icmp_type="8"), "left to the host"),
         (Packet(STRANGER, "icmp", icmp_type="5"), "drop"),
         (Packet(STRANGER, "icmp", icmp_type="13"), "drop"),
-        *((Packet(LINK_LOCAL, "icmpv6", icmp_type=str(number)), "accept") for number in (130, 131, 132, 143)),
-        *((Packet("::", "icmpv6", icmp_type=str(number)), "accept") for number in range(133, 137)),
-        *((Packet(STRANGER_6, "icmpv6", icmp_type=str(number)), "accept") for number in (1, 2, 3, 4, 128)),
+        *((Packet(LINK_LOCAL, "icmpv6", icmp_type=str(number)), "left to the host") for number in (130, 131, 132, 143)),
+        *((Packet("::", "icmpv6", icmp_type=str(number)), "left to the host") for number in range(133, 137)),
+        *((Packet(STRANGER_6, "icmpv6", icmp_type=str(number)), "left to the host") for number in (1, 2, 3, 4, 128)),
         (Packet(STRANGER_6, "icmpv6", icmp_type="139"), "drop"),
         (Packet(STRANGER_6, "icmp", icmp_type="3"), "drop"),
-        (Packet("192.0.2.1", "udp", 68, destination="255.255.255.255"), "accept"),
-        (Packet(LINK_LOCAL, "udp", 546), "accept"),
+        (Packet("192.0.2.1", "udp", 68, destination="255.255.255.255"), "left to the host"),
+        (Packet(LINK_LOCAL, "udp", 546), "left to the host"),
         (Packet(STRANGER_6, "udp", 546), "drop"),
         (Packet(STRANGER_6, "udp", 68), "drop"),
         (Packet(STRANGER, "udp", 546), "drop"),
@@ -336,7 +343,7 @@ def test_a_cluster_of_one_family_opens_nothing_else_to_the_other():
         if verdict(choices, Packet(source, "tcp", port)) == "accept"
     ]
     assert reached == []
-    assert verdict(choices, Packet(STRANGER_6, "tcp", 22)) == "accept"
+    assert verdict(choices, Packet(STRANGER_6, "tcp", 22)) == "left to the host"
 
 
 def test_a_cluster_of_ipv6_alone():
@@ -383,11 +390,11 @@ def test_the_order_of_the_rules():
     assert [chain["name"] for chain in (first, second)] == [INPUT_CHAIN, NODES_CHAIN]
     assert [chain["hook"] for chain in (first, second)] == [True, False]
     order = [
+        "SSH",
         "replies to what was allowed or asked for",
         "the host itself",
         "errors, path MTU, ping",
         "errors, path MTU, ping, neighbours, routers, multicast listeners",
-        "SSH",
         "mine, early",
         "nodes of the cluster",
         "kubelet",
@@ -404,8 +411,26 @@ def test_the_order_of_the_rules():
 
 def test_no_rule_of_the_operators_can_end_ssh():
     choices = CHOICES._replace(rules_before=[{"target": "drop"}])
-    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "accept"
+    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "left to the host"
     assert verdict(choices, Packet(WORKER, "tcp", 6443)) == "drop"
+
+
+def test_only_what_the_cluster_needs_is_kept_from_the_hosts_own_rules():
+    """An accepted packet is seen by no ban and by no restriction that stands behind our chains."""
+    rules = [rule for chain in chains_for(CHOICES) for rule in chain["rules"]]
+    returned = {rule["comment"] for rule in rules if rule["target"] == "return"}
+    assert returned == {
+        "SSH",
+        "errors, path MTU, ping",
+        "errors, path MTU, ping, neighbours, routers, multicast listeners",
+        "answers to the DHCP client",
+        "answers to the DHCPv6 client",
+    }
+    accepted = {rule["comment"] for rule in rules if rule["target"] == "accept"}
+    assert accepted - {service.name for service in SERVICES} == {
+        "replies to what was allowed or asked for",
+        "the host itself",
+    }
 
 
 @pytest.mark.parametrize(
@@ -425,7 +450,7 @@ def test_no_rule_of_the_operators_can_end_ssh():
 )
 def test_the_port_of_ssh_is_the_one_on_the_node(changes, open_ports):
     choices = CHOICES._replace(**changes)
-    found = {port for port in (22, 2022, 2222) if verdict(choices, Packet(STRANGER, "tcp", port)) == "accept"}
+    found = {port for port in (22, 2022, 2222) if verdict(choices, Packet(STRANGER, "tcp", port)) != "drop"}
     assert found == open_ports
 
 
@@ -454,7 +479,7 @@ def test_the_client_of_a_session(text, client):
 )
 def test_sources_of_ssh(sources, reached, refused):
     choices = CHOICES._replace(ssh_sources=sources)
-    assert {verdict(choices, Packet(source, "tcp", 22)) for source in reached} == {"accept"}
+    assert {verdict(choices, Packet(source, "tcp", 22)) for source in reached} == {"left to the host"}
     assert {verdict(choices, Packet(source, "tcp", 22)) for source in refused} <= {"drop"}
 
 
@@ -466,7 +491,7 @@ def test_sources_without_the_controller_are_refused(sources):
 
 def test_sources_cannot_be_compared_with_a_session_that_is_none():
     choices = CHOICES._replace(ssh_sources=("192.0.2.0/24",), ssh_connection="")
-    assert verdict(choices, Packet(WORKER, "tcp", 22)) == "accept"
+    assert verdict(choices, Packet(WORKER, "tcp", 22)) == "left to the host"
 
 
 # Rules of the operator's
@@ -560,7 +585,7 @@ def test_every_rule_is_one_of_the_modules(choices):
     known |= {"interface", "states", "icmp_types", "family"}
     for rule in [rule for chain in chains for rule in chain["rules"]]:
         assert set(rule) <= known
-        assert rule["target"] in ("accept", "drop", NODES_CHAIN)
+        assert rule["target"] in ("accept", "return", "drop", NODES_CHAIN)
         assert 0 < len(rule["comment"]) <= 200
         # A list that is empty would match nothing, and a rule that matches nothing is a mistake here.
         assert all(rule[name] for name in rule)
