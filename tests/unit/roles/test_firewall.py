@@ -73,6 +73,21 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
     ),
     "own_network": (MASTERS, WORKERS, {"cluster_cni": "none", "firewall_features": ["calico-vxlan", "metallb"]}),
     "ipvs": (MASTERS, WORKERS, {"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}),
+    # As in group_vars of the control plane alone.
+    "chosen_for_masters": (
+        [
+            {
+                **running,
+                "cni_flannel_backend": "wireguard",
+                "cni_flannel_backend_options": {"ListenPort": 1024},
+                "control_plane_kube_proxy_configuration": {"mode": "ipvs"},
+                "control_plane_external_etcd": {"endpoints": ["https://192.0.2.31:2379"]},
+            }
+            for running in MASTERS
+        ],
+        WORKERS,
+        {},
+    ),
     "own_ports": (
         MASTERS,
         WORKERS,
@@ -182,6 +197,7 @@ def sources(rendered: dict[str, dict[str, Any]], host: str, comment: str) -> lis
 
 
 MASTER_PORTS = {"tcp/22", "tcp/6443", "tcp/2379,2380", "tcp/10250"}
+IPVS_PORTS = {"tcp/30000:32767", "udp/30000:32767"}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +214,9 @@ MASTER_PORTS = {"tcp/22", "tcp/6443", "tcp/2379,2380", "tcp/10250"}
         ("external_etcd-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/8472"}),
         ("external_balancer-m1", {*MASTER_PORTS, "udp/8472"}),
         ("own_network-w21", {"tcp/22", "tcp/10250", "udp/4789", "tcp/7946", "udp/7946"}),
-        ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", "tcp/30000:32767", "udp/30000:32767"}),
+        ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", *IPVS_PORTS}),
+        ("chosen_for_masters-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
+        ("chosen_for_masters-w21", {"tcp/22", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
         ("own_ports-w21", {"tcp/22", "tcp/10250", "udp/4790"}),
         ("not_over_ssh-m1", {"tcp/2022", "tcp/6443", "tcp/2379,2380", "tcp/10250", "udp/8472"}),
     ],
@@ -263,7 +281,10 @@ def test_who_proves_what(rendered: dict[str, dict[str, Any]], host: str, prover:
 def test_features_that_can_be_chosen_exist() -> None:
     specification = yaml.safe_load((ROOT / "roles/firewall/meta/argument_specs.yml").read_text(encoding="utf-8"))
     options = specification["argument_specs"]["main"]["options"]
-    assert set(options["firewall_features"]["choices"]) <= FEATURES
+    choices = set(options["firewall_features"]["choices"])
+    assert choices <= FEATURES
+    # kube-proxy may have been configured by others.
+    assert "ipvs" in choices
 
 
 @pytest.mark.parametrize("playbook", ["site", "reset", "remove_node", "firewall"])
