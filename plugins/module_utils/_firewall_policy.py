@@ -455,7 +455,8 @@ class View(NamedTuple):
     :ivar hosts: hosts that were read.
     :ivar inventory: names of all hosts.
     :ivar control_plane: names of the control plane hosts among them.
-    :ivar nodes: Node objects, as the API told; None where a cluster may exist and no API told anything.
+    :ivar nodes: Node objects, as the API told; None where a cluster may exist and no API told anything,
+        which is not the same as none.
     :ivar members: URLs by which members of etcd reach each other.
     :ivar dual_stack: whether nodes talk by both families.
     :ivar further_sources: what the operator adds, firewall_node_sources.
@@ -492,6 +493,14 @@ def sources_of(view: View) -> Sources:
             "of its nodes",
             expected="the address of every node, since one that is not known would be shut out",
             remedy="start these hosts or the control plane, or run without --limit. The rules were not changed",
+        )
+    if view.nodes is None:
+        raise GroundplaneError(
+            "Found a cluster none of whose API servers answers, so that nodes outside of the inventory are not known",
+            expected="the address of every node, since one that is not known would be shut out",
+            remedy="start a control plane node. To repair the cluster by this collection, run with "
+            "-e firewall_enabled=false, which leaves the rules as they are. Where the rules themselves keep it from "
+            "starting, take them back with playbooks/firewall.yml -e firewall_state=absent. The rules were not changed",
         )
     nodes = view.nodes or ()
     _require_both_families(view, nodes)

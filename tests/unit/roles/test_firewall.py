@@ -64,6 +64,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
     "alone": (MASTERS[:1], [], {"cni_flannel_backend": "host-gw", "cluster_api_port": 16443}),
     "worker_down": (MASTERS, [WORKERS[0], DOWN], {"cni_flannel_backend": "wireguard"}),
     "silent": ([master(1, installed=True)], WORKERS, {}),
+    "interrupted": ([master(1, installed=True, init_unfinished=True)], WORKERS, {}),
     "silent_and_worker_down": ([master(1, installed=True)], [DOWN], {}),
     "external_etcd": (MASTERS, WORKERS, {"control_plane_external_etcd": {"endpoints": ["https://192.0.2.31:2379"]}}),
     "external_balancer": (
@@ -210,7 +211,7 @@ IPVS_PORTS = {"tcp/30000:32767", "udp/30000:32767"}
         ("running-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("alone-m1", {"tcp/22", "tcp/16443", "tcp/2379,2380", "tcp/10250"}),
         ("worker_down-m1", {*MASTER_PORTS, "udp/51820,51821"}),
-        ("silent-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
+        ("interrupted-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("external_etcd-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/8472"}),
         ("external_balancer-m1", {*MASTER_PORTS, "udp/8472"}),
         ("own_network-w21", {"tcp/22", "tcp/10250", "udp/4789", "tcp/7946", "udp/7946"}),
@@ -232,7 +233,7 @@ def test_what_is_opened(rendered: dict[str, dict[str, Any]], host: str, ports: s
         ("fresh-m1", [1, 2, 21, 22], [1, 2]),
         ("running-m1", [1, 2, 3, 21, 22], [1, 2, 3]),
         ("worker_down-w21", [1, 2, 3, 21, 22], None),
-        ("silent-m1", [1, 21, 22], [1]),
+        ("interrupted-m1", [1, 21, 22], [1]),
         ("alone-m1", [1, 2, 3, 21, 22], [1, 2, 3]),
     ],
 )
@@ -253,6 +254,13 @@ def test_both_families_of_a_dual_stack_cluster(rendered: dict[str, dict[str, Any
 
 def test_a_worker_is_not_shut_out_by_a_run_that_knows_nothing_of_it(rendered: dict[str, dict[str, Any]]) -> None:
     assert "silent_and_worker_down-down could not be read" in rendered["silent_and_worker_down-m1"]["error"]
+
+
+def test_nodes_outside_of_the_inventory_are_not_forgotten_while_the_api_is_down(
+    rendered: dict[str, dict[str, Any]],
+) -> None:
+    for host in ("silent-m1", "silent-w21"):
+        assert "none of whose API servers answers" in rendered[host]["error"]
 
 
 def test_the_load_balancer_of_the_operators_is_a_client_of_the_api(rendered: dict[str, dict[str, Any]]) -> None:

@@ -651,7 +651,6 @@ NODE_W9 = ClusterNode("w9", ("192.0.2.29", "w9", "203.0.113.29"), False)
             {MASTER, MASTER_6},
             id="both families, but not the other networks of the machines",
         ),
-        pytest.param(VIEW._replace(nodes=None), {MASTER, WORKER}, {MASTER}, id="a silent cluster, all hosts read"),
     ],
 )
 def test_nodes(view, nodes, control_plane):
@@ -664,6 +663,12 @@ def test_nodes(view, nodes, control_plane):
     ("view", "words"),
     [
         pytest.param(VIEW._replace(hosts=HOSTS[:1], nodes=None), "w1 could not be read", id="a silent cluster"),
+        pytest.param(VIEW._replace(nodes=None), "none of whose API servers", id="a silent cluster, all hosts read"),
+        pytest.param(
+            VIEW._replace(nodes=None, further_sources=("192.0.2.0/24",)),
+            "-e firewall_state=absent",
+            id="a silent cluster and a network that need not hold all of its nodes",
+        ),
         pytest.param(
             VIEW._replace(hosts=HOSTS[:1], nodes=(NODE_M1, NODE_W1), dual_stack=True),
             "one of the two addresses of w1, which was not read",
