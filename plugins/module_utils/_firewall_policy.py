@@ -132,7 +132,7 @@ class Choices(NamedTuple):
     :ivar node_sources: addresses and networks of all nodes.
     :ivar control_plane_sources: addresses of the control plane nodes among them.
     :ivar ssh_connection: SSH_CONNECTION of Ansible's session on the host; empty when that is none of SSH.
-    :ivar ssh_fallback_port: port of sshd where no session tells it.
+    :ivar own_addresses: addresses of the host itself.
     :ivar cluster_ports: further ports for nodes and pods, such as 9100/tcp.
     """
 
@@ -146,7 +146,7 @@ class Choices(NamedTuple):
     load_balancer_sources: Sequence[str] = ()
     node_port_sources: Sequence[str] = ()
     ssh_connection: str = ""
-    ssh_fallback_port: int = 22
+    own_addresses: Sequence[str] = ()
     ssh_ports: Sequence[int] = ()
     ssh_sources: Sequence[str] = _EVERYTHING
     cluster_ports: Sequence[str] = ()
@@ -245,6 +245,7 @@ def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
             expected="the networks from which the hosts are administered",
             remedy="give them, or leave the variable out. The rules were not changed",
         )
+    _require_a_proof(choices, session)
     if session and not _contains(choices.ssh_sources, session.client):
         raise GroundplaneError(
             f"Found that this session comes from {session.client}, which is outside of firewall_ssh_sources "
@@ -252,9 +253,35 @@ def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
             expected="that the controller, or the bastion before the host, is among them",
             remedy=f"add {session.client} or its network. The rules were not changed",
         )
-    used = session.port if session else int(choices.ssh_fallback_port)
-    ports = [str(port) for port in sorted({used, *(int(port) for port in choices.ssh_ports)})]
+    used = [session.port] if session else []
+    ports = [str(port) for port in sorted({*used, *(int(port) for port in choices.ssh_ports)})]
     yield from _from(choices.ssh_sources, _rule("return", "SSH", protocol="tcp", ports=ports))
+
+
+def _require_a_proof(choices: Choices, session: Session | None) -> None:
+    """Raise where the new login that confirms the rules would succeed although everybody outside is shut out."""
+    if session is None and not choices.ssh_ports:
+        raise GroundplaneError(
+            "Found no session of SSH on the host (SSH_CONNECTION), so that the port of sshd is not known",
+            expected="a port at which the host can be administered when these rules are in force",
+            remedy="give it in firewall_ssh_ports, or connect by SSH. The rules were not changed",
+        )
+    if len(_anywhere(distinct(choices.ssh_sources))) == len(_EVERYTHING):
+        return
+    if session is None or _is_own(session.client, choices):
+        found = f"comes from {session.client}, the host itself" if session else "is none of SSH"
+        raise GroundplaneError(
+            f"Found firewall_ssh_sources ({', '.join(choices.ssh_sources)}) and that this session {found}, which a new "
+            "login from outside cannot be compared with",
+            expected="a session from one of these sources, which proves that the host can still be administered",
+            remedy="run from another machine over SSH, or leave firewall_ssh_sources out on this host. The rules were "
+            "not changed",
+        )
+
+
+def _is_own(address: str, choices: Choices) -> bool:
+    """Whether an address is one of the host itself, from which packets come in by lo."""
+    return ipaddress.ip_address(address).is_loopback or _contains(choices.own_addresses, address)
 
 
 def _own_rules(variable: str, rules: Sequence[Rule]) -> Iterator[dict[str, Any]]:
@@ -391,7 +418,7 @@ def _accept(service: Service, choices: Choices) -> dict[str, Any]:
 def _from(sources: Iterable[str], rule: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rule for packets of the sources: none of no sources, and no match where a family's whole range is meant."""
     networks = distinct(sources)
-    anywhere = [network.version for network in networks if network.prefixlen == 0]
+    anywhere = _anywhere(networks)
     listed = [_text(network) for network in networks if network.version not in anywhere]
     families = {4: "ipv4", 6: "ipv6"}
     if len(anywhere) == 2:
@@ -401,6 +428,11 @@ def _from(sources: Iterable[str], rule: Mapping[str, Any]) -> Iterator[dict[str,
             yield {**rule, "family": families[version]}
     if listed:
         yield {**rule, "sources": listed}
+
+
+def _anywhere(networks: Iterable[Network]) -> list[int]:
+    """Versions of the families whose whole range is meant."""
+    return [network.version for network in networks if network.prefixlen == 0]
 
 
 def distinct(sources: Iterable[str]) -> list[Network]:

@@ -55,6 +55,7 @@ RUNNING = {"installed": True, "ready": True, "joined": True, "nodes": NODES, "et
 FRESH = [master(1), master(2)]
 MASTERS = [master(1, **RUNNING), master(2, **RUNNING)]
 WORKERS = [host(21, "w21"), host(22, "w22")]
+NO_SESSION = {"__firewall_session": {"stdout": ""}}
 DOWN: dict[str, Any] = {"node_name": ""}
 
 #: Control plane hosts, workers, and variables of the whole cluster.
@@ -95,7 +96,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         {"cni_flannel_backend_options": {"Port": 4790, "MTU": 1400}, "firewall_node_port_range": "20000:20100"},
     ),
     "dual_stack": (FRESH, WORKERS, {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56"}),
-    "not_over_ssh": ([{**FRESH[0], "__firewall_session": {"stdout": ""}, "ansible_port": 2022}], [], {}),
+    "not_over_ssh": ([{**FRESH[0], **NO_SESSION, "firewall_ssh_ports": [2022]}], [], {}),
+    "no_port_of_ssh": ([{**FRESH[0], **NO_SESSION, "ansible_port": 2022}], [], {}),
+    "from_itself": (
+        [{**FRESH[0], "__firewall_session": {"stdout": "192.0.2.1 50022 192.0.2.1 22"}}],
+        [],
+        {"firewall_ssh_sources": ["192.0.2.0/24"]},
+    ),
 }
 RENDERED = (
     "__firewall_all_features",
@@ -261,6 +268,15 @@ def test_nodes_outside_of_the_inventory_are_not_forgotten_while_the_api_is_down(
 ) -> None:
     for host in ("silent-m1", "silent-w21"):
         assert "none of whose API servers answers" in rendered[host]["error"]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("no_port_of_ssh-m1", "firewall_ssh_ports"), ("from_itself-m1", "another machine")]
+)
+def test_a_login_that_would_prove_nothing_stops_the_run(
+    rendered: dict[str, dict[str, Any]], host: str, words: str
+) -> None:
+    assert words in rendered[host]["error"]
 
 
 def test_the_load_balancer_of_the_operators_is_a_client_of_the_api(rendered: dict[str, dict[str, Any]]) -> None:

@@ -56,6 +56,7 @@ CHOICES = Choices(
     load_balancer_sources=(LOAD_BALANCER,),
     node_port_sources=(CLIENT,),
     ssh_connection=SESSION,
+    own_addresses=(MASTER, MASTER_6),
 )
 WORKER_CHOICES = CHOICES._replace(control_plane=False)
 
@@ -437,15 +438,13 @@ def test_only_what_the_cluster_needs_is_kept_from_the_hosts_own_rules():
     ("changes", "open_ports"),
     [
         ({}, {22}),
-        # A forwarded port: Ansible connects to 2222, sshd listens on 22.
-        ({"ssh_fallback_port": 2222}, {22}),
         ({"ssh_connection": f"{ADMIN} 50022 {MASTER} 2022"}, {2022}),
         ({"ssh_connection": f"{ADMIN} 50022 {MASTER} 2022", "ssh_ports": [22, 2022]}, {22, 2022}),
-        ({"ssh_connection": ""}, {22}),
-        ({"ssh_connection": "", "ssh_fallback_port": 2222}, {2222}),
-        ({"ssh_connection": "nonsense", "ssh_fallback_port": "2022"}, {2022}),
-        ({"ssh_connection": "a b c d", "ssh_fallback_port": "2022"}, {2022}),
-        ({"ssh_connection": "UNKNOWN 0 UNKNOWN 65535", "ssh_fallback_port": "2022"}, {2022}),
+        ({"ssh_connection": f"{MASTER} 50022 {MASTER} 2022"}, {2022}),
+        ({"ssh_connection": "", "ssh_ports": ["2222"]}, {2222}),
+        ({"ssh_connection": "nonsense", "ssh_ports": [2022]}, {2022}),
+        ({"ssh_connection": "a b c d", "ssh_ports": [2022]}, {2022}),
+        ({"ssh_connection": "UNKNOWN 0 UNKNOWN 65535", "ssh_ports": [2022]}, {2022}),
     ],
 )
 def test_the_port_of_ssh_is_the_one_on_the_node(changes, open_ports):
@@ -489,9 +488,25 @@ def test_sources_without_the_controller_are_refused(sources):
         chains_for(CHOICES._replace(ssh_sources=sources))
 
 
-def test_sources_cannot_be_compared_with_a_session_that_is_none():
-    choices = CHOICES._replace(ssh_sources=("192.0.2.0/24",), ssh_connection="")
+def test_without_a_session_the_port_of_sshd_has_to_be_given():
+    with pytest.raises(GroundplaneError, match="firewall_ssh_ports.*The rules were not changed"):
+        chains_for(CHOICES._replace(ssh_connection=""))
+
+
+@pytest.mark.parametrize("client", ["", MASTER, MASTER_6, "127.0.0.1", "::1", f"::ffff:{MASTER}"])
+@pytest.mark.parametrize("sources", [("192.0.2.0/24", "2001:db8::/64", "127.0.0.0/8", "::1"), ("0.0.0.0/0",)])
+def test_a_login_from_the_host_itself_proves_nothing_about_sources(client, sources):
+    connection = f"{client} 50022 {client} 22" if client else ""
+    choices = CHOICES._replace(ssh_connection=connection, ssh_ports=[22])
+    with pytest.raises(GroundplaneError, match="another machine.*The rules were not changed"):
+        chains_for(choices._replace(ssh_sources=sources))
+    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "left to the host"
+
+
+def test_a_login_from_another_host_proves_its_source():
+    choices = CHOICES._replace(ssh_connection=f"{WORKER} 50022 {MASTER} 22", ssh_sources=("192.0.2.0/24",))
     assert verdict(choices, Packet(WORKER, "tcp", 22)) == "left to the host"
+    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "drop"
 
 
 # Rules of the operator's
