@@ -32,6 +32,8 @@ options:
         the one that it tells, C(own_addresses) are the addresses of the host itself.
       - C(cluster_ports) are further ports for nodes and pods, such as V(9100/tcp).
       - C(rules_before) and C(rules_after) are rules of your own.
+      - C(api_connections) is what C(ss -Htn) lists of the API server's connections. A client among them that the rules
+        would shut out is an error.
       - C(ports) has the ports that were chosen, C(api), C(endpoint), C(node_ports), C(vxlan), C(wireguard) and
         C(wireguard_ipv6).
     type: dict

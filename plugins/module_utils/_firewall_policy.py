@@ -134,6 +134,7 @@ class Choices(NamedTuple):
     :ivar ssh_connection: SSH_CONNECTION of Ansible's session on the host; empty when that is none of SSH.
     :ivar own_addresses: addresses of the host itself.
     :ivar cluster_ports: further ports for nodes and pods, such as 9100/tcp.
+    :ivar api_connections: connections to the API server of this host as ss lists them, whose peers have to remain.
     """
 
     control_plane: bool = False
@@ -153,6 +154,7 @@ class Choices(NamedTuple):
     rules_before: Sequence[Rule] = ()
     rules_after: Sequence[Rule] = ()
     ports: Ports = Ports()
+    api_connections: str = ""
 
 
 class Session(NamedTuple):
@@ -178,13 +180,9 @@ def parse_session(ssh_connection: str) -> Session | None:
     fields = ssh_connection.split()
     if len(fields) != 4 or not fields[3].isdigit():
         return None
-    try:
-        # The client of a link-local connection is followed by the interface.
-        client = ipaddress.ip_address(fields[0].partition("%")[0])
-    except ValueError:
-        return None
-    mapped = client.ipv4_mapped if client.version == 6 else None
-    return Session(client=str(mapped or client), port=int(fields[3]))
+    # The client of a link-local connection is followed by the interface.
+    client = fields[0].partition("%")[0]
+    return Session(client=_unmapped(client), port=int(fields[3])) if _is_address(client) else None
 
 
 def chains_for(choices: Choices) -> list[dict[str, Any]]:
@@ -226,10 +224,83 @@ def chains_for(choices: Choices) -> list[dict[str, Any]]:
         *_own_rules("firewall_rules_after", choices.rules_after),
         _rule("drop", "everything else"),
     ]
-    return [
+    chains = [
         {"name": INPUT_CHAIN, "hook": True, "rules": rules},
         {"name": NODES_CHAIN, "hook": False, "rules": list(_node_rules(choices))},
     ]
+    _require_clients_that_remain(chains, choices)
+    return chains
+
+
+def peers_of(connections: str) -> list[str]:
+    """Addresses at the other end of connections, each once, from lines of C(ss -Htn), whose last column they are."""
+    found = set()
+    for line in connections.splitlines():
+        text = (line.split() or [""])[-1].rpartition(":")[0].strip("[]").partition("%")[0]
+        if _is_address(text):
+            found.add(_unmapped(text))
+    return sorted(found)
+
+
+def _unmapped(text: str) -> str:
+    """An address as the packets have it, of one that a socket of both families shows."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return str(mapped or address)
+
+
+def _require_clients_that_remain(chains: Sequence[Mapping[str, Any]], choices: Choices) -> None:
+    """A load balancer asks whether the API is well from addresses of its own, and without an answer takes it out."""
+    rules = {chain["name"]: chain["rules"] for chain in chains}
+    port = int(choices.ports.api)
+    lost = [
+        peer
+        for peer in peers_of(choices.api_connections)
+        if not _is_own(peer, choices) and _verdict(rules, INPUT_CHAIN, peer, port) in ("drop", "reject")
+    ]
+    if lost:
+        raise GroundplaneError(
+            f"Found connections to the API server from {', '.join(lost)}, which these rules would shut out",
+            expected="that who uses the API is a node, a pod, or among firewall_api_sources, above all the addresses "
+            "from which the load balancer checks and connects",
+            remedy="add those who shall remain to firewall_api_sources; end the connections of the others "
+            f"(ss -K dst ADDRESS sport = :{port}) and run again a minute later. The rules were not changed",
+        )
+
+
+def _verdict(chains: Mapping[str, Sequence[Rule]], name: str, source: str, port: int) -> str:
+    """What becomes of the first packet of a TCP connection from outside; empty where it returns.
+
+    Where a rule asks for an interface or a destination, which are not known here, it is taken for one that lets pass.
+    """
+    for rule in chains[name]:
+        unsure = bool({"interface", "destinations"} & set(rule))
+        if not _matches(rule, source, port) or (unsure and rule["target"] in ("drop", "reject")):
+            continue
+        if rule["target"] == "return":
+            return ""
+        verdict = _verdict(chains, rule["target"], source, port) if rule["target"] in chains else rule["target"]
+        if verdict:
+            return verdict
+    return ""
+
+
+def _matches(rule: Rule, source: str, port: int) -> bool:
+    """Whether a rule holds for the first packet of a TCP connection that has not come by lo."""
+    family = f"ipv{ipaddress.ip_address(source).version}"
+    return (
+        rule.get("protocol", "tcp") in ("tcp", "6")
+        and rule.get("family", "") in ("", family)
+        and rule.get("interface") != "lo"
+        and "NEW" in rule.get("states", ("NEW",))
+        and ("ports" not in rule or any(_has_port(text, port) for text in rule["ports"]))
+        and ("sources" not in rule or _contains(rule["sources"], source))
+    )
+
+
+def _has_port(text: str, port: int) -> bool:
+    first, _colon, last = text.partition(":")
+    return int(first) <= port <= int(last or first)
 
 
 def _rule(target: str, comment: str, **matches: Any) -> dict[str, Any]:

@@ -73,6 +73,11 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         WORKERS,
         {"cluster_endpoint_address": "198.51.100.80", "firewall_api_sources": ["198.51.100.81"]},
     ),
+    "checked_by_others": (
+        [{**MASTERS[0], "__firewall_api_connections": {"stdout": "ESTAB 0 0 192.0.2.1:6443 198.51.100.81:44377"}}],
+        WORKERS,
+        {"cluster_endpoint_address": "198.51.100.80"},
+    ),
     "own_network": (MASTERS, WORKERS, {"cluster_cni": "none", "firewall_features": ["calico-vxlan", "metallb"]}),
     "ipvs": (MASTERS, WORKERS, {"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}),
     # As in group_vars of the control plane alone.
@@ -110,7 +115,13 @@ RENDERED = (
     "__firewall_proven_ports",
 )
 #: What an earlier task of the run sets; facts and not variables, as in a run.
-EARLIER = ("__cluster_node", "__cluster_preflight", "__cluster_control_plane", "__firewall_session")
+EARLIER = (
+    "__cluster_node",
+    "__cluster_preflight",
+    "__cluster_control_plane",
+    "__firewall_session",
+    "__firewall_api_connections",
+)
 
 
 def inventory() -> dict[str, Any]:
@@ -281,6 +292,11 @@ def test_a_login_that_would_prove_nothing_stops_the_run(
 
 def test_the_load_balancer_of_the_operators_is_a_client_of_the_api(rendered: dict[str, dict[str, Any]]) -> None:
     assert ["198.51.100.80", "198.51.100.81"] in sources(rendered, "external_balancer-m1", "API server")
+
+
+def test_the_addresses_from_which_it_checks_are_not_forgotten(rendered: dict[str, dict[str, Any]]) -> None:
+    assert "from 198.51.100.81, which these rules would shut out" in rendered["checked_by_others-m1"]["error"]
+    assert rendered["checked_by_others-w21"]["error"] == ""
 
 
 @pytest.mark.parametrize(

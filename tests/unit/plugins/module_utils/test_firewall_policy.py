@@ -31,13 +31,17 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_poli
     choices_of,
     parse_cluster_port,
     parse_session,
+    peers_of,
     rule_problem,
     sources_of,
     view_of,
 )
 
+from tests.unit.conftest import FIXTURES
+
 MASTER, OTHER_MASTER, WORKER = "192.0.2.11", "192.0.2.12", "192.0.2.21"
 MASTER_6, OTHER_MASTER_6, WORKER_6 = "2001:db8::11", "2001:db8::12", "2001:db8::21"
+POD_OF_A_NODE = "10.244.0.7"
 POD, POD_6 = "10.244.3.7", "fd00:10:244::7"
 ADMIN, LOAD_BALANCER, CLIENT = "198.51.100.5", "198.51.100.80", "198.51.100.200"
 STRANGER, STRANGER_6 = "203.0.113.66", "2001:db8:bad::66"
@@ -507,6 +511,75 @@ def test_a_login_from_another_host_proves_its_source():
     choices = CHOICES._replace(ssh_connection=f"{WORKER} 50022 {MASTER} 22", ssh_sources=("192.0.2.0/24",))
     assert verdict(choices, Packet(WORKER, "tcp", 22)) == "left to the host"
     assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "drop"
+
+
+# Who uses the API
+
+#: ss -Htn state established state time-wait sport = :6443, by a socket of both families and by one of IPv4.
+CONNECTIONS = (FIXTURES / "ss" / "api-connections").read_text(encoding="utf-8")
+CONNECTIONS_IPV4 = (FIXTURES / "ss" / "api-connections-ipv4").read_text(encoding="utf-8")
+CHECKER = "198.51.100.81"
+
+
+def test_peers_of_connections():
+    assert peers_of(CONNECTIONS) == sorted(
+        ["127.0.0.1", POD_OF_A_NODE, MASTER, OTHER_MASTER, LOAD_BALANCER, CHECKER, WORKER_6]
+    )
+    assert peers_of(CONNECTIONS_IPV4) == [LOAD_BALANCER]
+    assert peers_of("\n0 0 [fe80::1]%eth0:6443 [fe80::2%eth0]:50022\nnonsense\n") == ["fe80::2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({"api_sources": ()}, f"{LOAD_BALANCER}, {CHECKER}"),
+        ({"api_sources": (LOAD_BALANCER,)}, CHECKER),
+        # What a load balancer may ask of kube-proxy is not what it asks of the API server.
+        ({"api_sources": (LOAD_BALANCER,), "load_balancer_sources": (CHECKER,)}, CHECKER),
+        (
+            {"api_sources": (LOAD_BALANCER, CHECKER), "node_sources": (), "pod_ranges": ()},
+            f"{POD_OF_A_NODE}, {WORKER_6}",
+        ),
+        ({"api_sources": (LOAD_BALANCER,), "rules_before": [{"target": "reject", "sources": [CHECKER]}]}, CHECKER),
+        (
+            {
+                "api_sources": (LOAD_BALANCER,),
+                "rules_before": [{"target": "accept", "protocol": "tcp", "ports": ["6000:6400"]}],
+            },
+            CHECKER,
+        ),
+    ],
+)
+def test_clients_of_the_api_are_not_shut_out_unawares(changes, lost):
+    with pytest.raises(GroundplaneError) as error:
+        chains_for(CHOICES._replace(**changes, api_connections=CONNECTIONS))
+    assert f"from {lost}, which" in str(error.value)
+    assert "The rules were not changed" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api_sources": (LOAD_BALANCER, CHECKER)},
+        {"api_sources": ("198.51.100.0/24",)},
+        {"node_sources": (OTHER_MASTER, WORKER_6, "198.51.100.0/24")},
+        {"rules_before": [{"target": "accept", "protocol": "tcp", "ports": ["6443"]}]},
+        {"rules_after": [{"target": "return", "protocol": 6}]},
+        {"rules_after": [{"target": "accept", "protocol": "tcp", "ports": ["6000:7000"]}]},
+        # Whether they come through it is not known here.
+        {"rules_after": [{"target": "accept", "interface": "eth1"}]},
+        {
+            "api_sources": ("198.51.100.0/24",),
+            "rules_before": [{"target": "drop", "destinations": ["192.0.2.100"], "sources": ["198.51.100.0/24"]}],
+        },
+    ],
+)
+def test_clients_of_the_api_who_remain(changes):
+    assert chains_for(CHOICES._replace(**{"api_sources": (), **changes}, api_connections=CONNECTIONS))
+
+
+def test_nobody_is_missed_who_is_not_there():
+    assert chains_for(CHOICES._replace(api_sources=(), api_connections=""))
 
 
 # Rules of the operator's
