@@ -20,7 +20,7 @@ author:
 description:
   - Makes the chains that M(groundplane.kubeadm.iptables_persistence) applies. They hold exactly the ports that the
     choices need, see C(docs/firewall.md).
-  - Fails when the address from which Ansible itself is connected would be shut out.
+  - Fails when the address from which Ansible itself is connected would be shut out, and where that cannot be told.
 options:
   _input:
     description:
@@ -28,10 +28,12 @@ options:
       - C(features) are choices such as V(stacked-etcd), V(keepalived), V(flannel-vxlan), V(ipvs).
       - C(node_sources), C(control_plane_sources), C(pod_ranges), C(service_ranges), C(api_sources),
         C(load_balancer_sources), C(node_port_sources) and C(ssh_sources) are lists of addresses and networks.
-      - C(ssh_connection) is the variable SSH_CONNECTION of Ansible's session on the host, C(ssh_fallback_port) the port
-        without one, C(ssh_ports) are further ones.
+      - C(ssh_connection) is the variable SSH_CONNECTION of Ansible's session on the host, C(ssh_ports) are ports beside
+        the one that it tells, C(own_addresses) are the addresses of the host itself.
       - C(cluster_ports) are further ports for nodes and pods, such as V(9100/tcp).
       - C(rules_before) and C(rules_after) are rules of your own.
+      - C(api_connections) is what C(ss -Htn) lists of the API server's connections. A client among them that the rules
+        would shut out is an error.
       - C(ports) has the ports that were chosen, C(api), C(endpoint), C(node_ports), C(vxlan), C(wireguard) and
         C(wireguard_ipv6).
     type: dict
@@ -42,7 +44,8 @@ EXAMPLES = r"""
 - name: Show the rules of a worker that speaks to two nodes
   ansible.builtin.debug:
     msg: >-
-      {{ {'features': ['flannel-vxlan'], 'node_sources': ['192.0.2.11', '192.0.2.21'], 'pod_ranges': ['10.244.0.0/16']}
+      {{ {'features': ['flannel-vxlan'], 'node_sources': ['192.0.2.11', '192.0.2.21'], 'pod_ranges': ['10.244.0.0/16'],
+           'ssh_ports': [22]}
          | groundplane.kubeadm.firewall_chains }}
 """
 

@@ -32,7 +32,7 @@ options:
     description:
       - C(inventory) and C(control_plane) are the names of all hosts and of those of the control plane.
       - C(nodes) are the nodes of the cluster, RV(groundplane.kubeadm.control_plane_info#module:nodes); null where a
-        cluster may exist and could not be asked.
+        cluster may exist and could not be asked, which is an error.
       - C(members) are the URLs of etcd's members.
       - C(dual_stack) and C(limited) tell whether nodes talk by IPv4 and IPv6, and whether hosts were left out.
       - C(further_sources) are added.

@@ -132,8 +132,9 @@ class Choices(NamedTuple):
     :ivar node_sources: addresses and networks of all nodes.
     :ivar control_plane_sources: addresses of the control plane nodes among them.
     :ivar ssh_connection: SSH_CONNECTION of Ansible's session on the host; empty when that is none of SSH.
-    :ivar ssh_fallback_port: port of sshd where no session tells it.
+    :ivar own_addresses: addresses of the host itself.
     :ivar cluster_ports: further ports for nodes and pods, such as 9100/tcp.
+    :ivar api_connections: connections to the API server of this host as ss lists them, whose peers have to remain.
     """
 
     control_plane: bool = False
@@ -146,13 +147,14 @@ class Choices(NamedTuple):
     load_balancer_sources: Sequence[str] = ()
     node_port_sources: Sequence[str] = ()
     ssh_connection: str = ""
-    ssh_fallback_port: int = 22
+    own_addresses: Sequence[str] = ()
     ssh_ports: Sequence[int] = ()
     ssh_sources: Sequence[str] = _EVERYTHING
     cluster_ports: Sequence[str] = ()
     rules_before: Sequence[Rule] = ()
     rules_after: Sequence[Rule] = ()
     ports: Ports = Ports()
+    api_connections: str = ""
 
 
 class Session(NamedTuple):
@@ -178,22 +180,22 @@ def parse_session(ssh_connection: str) -> Session | None:
     fields = ssh_connection.split()
     if len(fields) != 4 or not fields[3].isdigit():
         return None
-    try:
-        # The client of a link-local connection is followed by the interface.
-        client = ipaddress.ip_address(fields[0].partition("%")[0])
-    except ValueError:
-        return None
-    mapped = client.ipv4_mapped if client.version == 6 else None
-    return Session(client=str(mapped or client), port=int(fields[3]))
+    # The client of a link-local connection is followed by the interface.
+    client = fields[0].partition("%")[0]
+    return Session(client=_unmapped(client), port=int(fields[3])) if _is_address(client) else None
 
 
 def chains_for(choices: Choices) -> list[dict[str, Any]]:
     """The chains of a host, the one that INPUT jumps to first.
 
-    Rules are matched from first to last, so the order is the policy: replies and SSH cannot be lost to any rule that
+    Rules are matched from first to last, so the order is the policy: SSH and replies cannot be lost to any rule that
     comes later, and nothing is reached behind the last one. Packets that connection tracking calls invalid are not
     dropped by a rule of their own: what comes after an address has moved to this host may look so, and a reset is the
     quickest way for its client to begin anew.
+
+    What accepts a packet ends the whole table: a ban of fail2ban or a rule of ufw behind it never sees the packet. SSH,
+    ICMP and DHCP therefore return, replies within a session of SSH too, and the host's own rules decide as if these
+    chains were not there. The cluster's ports are accepted, since opening exactly these is what the chains are for.
     """
     unknown = sorted(set(choices.features) - FEATURES)
     if unknown:
@@ -201,17 +203,17 @@ def chains_for(choices: Choices) -> list[dict[str, Any]]:
             "Found the feature " + ", ".join(unknown), expected="features of " + ", ".join(sorted(FEATURES))
         )
     rules = [
+        *_ssh_rules(choices),
         _rule("accept", "replies to what was allowed or asked for", states=["ESTABLISHED", "RELATED"]),
         _rule("accept", "the host itself", interface="lo"),
-        _rule("accept", "errors, path MTU, ping", family="ipv4", protocol="icmp", icmp_types=list(ICMP_TYPES)),
+        _rule("return", "errors, path MTU, ping", family="ipv4", protocol="icmp", icmp_types=list(ICMP_TYPES)),
         _rule(
-            "accept",
+            "return",
             "errors, path MTU, ping, neighbours, routers, multicast listeners",
             family="ipv6",
             protocol="icmpv6",
             icmp_types=list(ICMPV6_TYPES),
         ),
-        *_ssh_rules(choices),
         *_own_rules("firewall_rules_before", choices.rules_before),
         *_from([*choices.node_sources, *choices.control_plane_sources], _rule(NODES_CHAIN, "nodes of the cluster")),
         *_pod_rules(choices),
@@ -222,10 +224,83 @@ def chains_for(choices: Choices) -> list[dict[str, Any]]:
         *_own_rules("firewall_rules_after", choices.rules_after),
         _rule("drop", "everything else"),
     ]
-    return [
+    chains = [
         {"name": INPUT_CHAIN, "hook": True, "rules": rules},
         {"name": NODES_CHAIN, "hook": False, "rules": list(_node_rules(choices))},
     ]
+    _require_clients_that_remain(chains, choices)
+    return chains
+
+
+def peers_of(connections: str) -> list[str]:
+    """Addresses at the other end of connections, each once, from lines of C(ss -Htn), whose last column they are."""
+    found = set()
+    for line in connections.splitlines():
+        text = (line.split() or [""])[-1].rpartition(":")[0].strip("[]").partition("%")[0]
+        if _is_address(text):
+            found.add(_unmapped(text))
+    return sorted(found)
+
+
+def _unmapped(text: str) -> str:
+    """An address as the packets have it, of one that a socket of both families shows."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return str(mapped or address)
+
+
+def _require_clients_that_remain(chains: Sequence[Mapping[str, Any]], choices: Choices) -> None:
+    """A load balancer asks whether the API is well from addresses of its own, and without an answer takes it out."""
+    rules = {chain["name"]: chain["rules"] for chain in chains}
+    port = int(choices.ports.api)
+    lost = [
+        peer
+        for peer in peers_of(choices.api_connections)
+        if not _is_own(peer, choices) and _verdict(rules, INPUT_CHAIN, peer, port) in ("drop", "reject")
+    ]
+    if lost:
+        raise GroundplaneError(
+            f"Found connections to the API server from {', '.join(lost)}, which these rules would shut out",
+            expected="that who uses the API is a node, a pod, or among firewall_api_sources, above all the addresses "
+            "from which the load balancer checks and connects",
+            remedy="add those who shall remain to firewall_api_sources; end the connections of the others "
+            f"(ss -K dst ADDRESS sport = :{port}) and run again a minute later. The rules were not changed",
+        )
+
+
+def _verdict(chains: Mapping[str, Sequence[Rule]], name: str, source: str, port: int) -> str:
+    """What becomes of the first packet of a TCP connection from outside; empty where it returns.
+
+    Where a rule asks for an interface or a destination, which are not known here, it is taken for one that lets pass.
+    """
+    for rule in chains[name]:
+        unsure = bool({"interface", "destinations"} & set(rule))
+        if not _matches(rule, source, port) or (unsure and rule["target"] in ("drop", "reject")):
+            continue
+        if rule["target"] == "return":
+            return ""
+        verdict = _verdict(chains, rule["target"], source, port) if rule["target"] in chains else rule["target"]
+        if verdict:
+            return verdict
+    return ""
+
+
+def _matches(rule: Rule, source: str, port: int) -> bool:
+    """Whether a rule holds for the first packet of a TCP connection that has not come by lo."""
+    family = f"ipv{ipaddress.ip_address(source).version}"
+    return (
+        rule.get("protocol", "tcp") in ("tcp", "6")
+        and rule.get("family", "") in ("", family)
+        and rule.get("interface") != "lo"
+        and "NEW" in rule.get("states", ("NEW",))
+        and ("ports" not in rule or any(_has_port(text, port) for text in rule["ports"]))
+        and ("sources" not in rule or _contains(rule["sources"], source))
+    )
+
+
+def _has_port(text: str, port: int) -> bool:
+    first, _colon, last = text.partition(":")
+    return int(first) <= port <= int(last or first)
 
 
 def _rule(target: str, comment: str, **matches: Any) -> dict[str, Any]:
@@ -233,7 +308,7 @@ def _rule(target: str, comment: str, **matches: Any) -> dict[str, Any]:
 
 
 def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
-    """SSH at the port that Ansible itself uses on the node, and at those that were given."""
+    """SSH at the port that Ansible itself uses on the node, and at those that were given: left to the host's rules."""
     session = parse_session(choices.ssh_connection)
     if not choices.ssh_sources:
         raise GroundplaneError(
@@ -241,6 +316,7 @@ def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
             expected="the networks from which the hosts are administered",
             remedy="give them, or leave the variable out. The rules were not changed",
         )
+    _require_a_proof(choices, session)
     if session and not _contains(choices.ssh_sources, session.client):
         raise GroundplaneError(
             f"Found that this session comes from {session.client}, which is outside of firewall_ssh_sources "
@@ -248,9 +324,35 @@ def _ssh_rules(choices: Choices) -> Iterator[dict[str, Any]]:
             expected="that the controller, or the bastion before the host, is among them",
             remedy=f"add {session.client} or its network. The rules were not changed",
         )
-    used = session.port if session else int(choices.ssh_fallback_port)
-    ports = [str(port) for port in sorted({used, *(int(port) for port in choices.ssh_ports)})]
-    yield from _from(choices.ssh_sources, _rule("accept", "SSH", protocol="tcp", ports=ports))
+    used = [session.port] if session else []
+    ports = [str(port) for port in sorted({*used, *(int(port) for port in choices.ssh_ports)})]
+    yield from _from(choices.ssh_sources, _rule("return", "SSH", protocol="tcp", ports=ports))
+
+
+def _require_a_proof(choices: Choices, session: Session | None) -> None:
+    """Raise where the new login that confirms the rules would succeed although everybody outside is shut out."""
+    if session is None and not choices.ssh_ports:
+        raise GroundplaneError(
+            "Found no session of SSH on the host (SSH_CONNECTION), so that the port of sshd is not known",
+            expected="a port at which the host can be administered when these rules are in force",
+            remedy="give it in firewall_ssh_ports, or connect by SSH. The rules were not changed",
+        )
+    if len(_anywhere(distinct(choices.ssh_sources))) == len(_EVERYTHING):
+        return
+    if session is None or _is_own(session.client, choices):
+        found = f"comes from {session.client}, the host itself" if session else "is none of SSH"
+        raise GroundplaneError(
+            f"Found firewall_ssh_sources ({', '.join(choices.ssh_sources)}) and that this session {found}, which a new "
+            "login from outside cannot be compared with",
+            expected="a session from one of these sources, which proves that the host can still be administered",
+            remedy="run from another machine over SSH, or leave firewall_ssh_sources out on this host. The rules were "
+            "not changed",
+        )
+
+
+def _is_own(address: str, choices: Choices) -> bool:
+    """Whether an address is one of the host itself, from which packets come in by lo."""
+    return ipaddress.ip_address(address).is_loopback or _contains(choices.own_addresses, address)
 
 
 def _own_rules(variable: str, rules: Sequence[Rule]) -> Iterator[dict[str, Any]]:
@@ -354,8 +456,8 @@ def _from_destinations(service_ranges: Sequence[str]) -> Iterator[dict[str, Any]
 
 def _network_rules(choices: Choices) -> Iterator[dict[str, Any]]:
     """What the host needs to have an address and to hear a group it has joined."""
-    yield _rule("accept", "answers to the DHCP client", family="ipv4", protocol="udp", ports=["68"])
-    yield from _from([_LINK_LOCAL], _rule("accept", "answers to the DHCPv6 client", protocol="udp", ports=["546"]))
+    yield _rule("return", "answers to the DHCP client", family="ipv4", protocol="udp", ports=["68"])
+    yield from _from([_LINK_LOCAL], _rule("return", "answers to the DHCPv6 client", protocol="udp", ports=["546"]))
     if choices.control_plane and {"keepalived", "multicast-vrrp"} <= set(choices.features):
         # Switches stop passing the group on to a host that does not answer their question.
         yield _rule("accept", "who listens to VRRP?", family="ipv4", protocol=_IGMP, destinations=[_MULTICAST])
@@ -387,7 +489,7 @@ def _accept(service: Service, choices: Choices) -> dict[str, Any]:
 def _from(sources: Iterable[str], rule: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rule for packets of the sources: none of no sources, and no match where a family's whole range is meant."""
     networks = distinct(sources)
-    anywhere = [network.version for network in networks if network.prefixlen == 0]
+    anywhere = _anywhere(networks)
     listed = [_text(network) for network in networks if network.version not in anywhere]
     families = {4: "ipv4", 6: "ipv6"}
     if len(anywhere) == 2:
@@ -397,6 +499,11 @@ def _from(sources: Iterable[str], rule: Mapping[str, Any]) -> Iterator[dict[str,
             yield {**rule, "family": families[version]}
     if listed:
         yield {**rule, "sources": listed}
+
+
+def _anywhere(networks: Iterable[Network]) -> list[int]:
+    """Versions of the families whose whole range is meant."""
+    return [network.version for network in networks if network.prefixlen == 0]
 
 
 def distinct(sources: Iterable[str]) -> list[Network]:
@@ -451,7 +558,8 @@ class View(NamedTuple):
     :ivar hosts: hosts that were read.
     :ivar inventory: names of all hosts.
     :ivar control_plane: names of the control plane hosts among them.
-    :ivar nodes: Node objects, as the API told; None where a cluster may exist and no API told anything.
+    :ivar nodes: Node objects, as the API told; None where a cluster may exist and no API told anything,
+        which is not the same as none.
     :ivar members: URLs by which members of etcd reach each other.
     :ivar dual_stack: whether nodes talk by both families.
     :ivar further_sources: what the operator adds, firewall_node_sources.
@@ -489,32 +597,49 @@ def sources_of(view: View) -> Sources:
             expected="the address of every node, since one that is not known would be shut out",
             remedy="start these hosts or the control plane, or run without --limit. The rules were not changed",
         )
+    if view.nodes is None:
+        raise GroundplaneError(
+            "Found a cluster none of whose API servers answers, so that nodes outside of the inventory are not known",
+            expected="the address of every node, since one that is not known would be shut out",
+            remedy="start a control plane node. To repair the cluster by this collection, run with "
+            "-e firewall_enabled=false, which leaves the rules as they are. Where the rules themselves keep it from "
+            "starting, take them back with playbooks/firewall.yml -e firewall_state=absent. The rules were not changed",
+        )
     nodes = view.nodes or ()
     _require_both_families(view, nodes)
     _require_nodes_that_know_the_new_one(view, nodes, unread)
     masters = [
         *(address for host in view.hosts if host.name in view.control_plane for address in _own(host, view)),
-        *(address for node in nodes if node.control_plane for address in node.addresses),
-        *(urlsplit(url).hostname or "" for url in view.members),
+        *(address for node in nodes if node.control_plane for address in _addresses(node.addresses)),
+        *_addresses(urlsplit(url).hostname or "" for url in view.members),
     ]
     others = [
         *(address for host in view.hosts for address in _own(host, view)),
-        *(address for node in nodes for address in node.addresses),
+        *(address for node in nodes for address in _addresses(node.addresses)),
         *view.further_sources,
     ]
     return Sources(nodes=_texts([*masters, *others]), control_plane=_texts(masters))
 
 
 def _texts(sources: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_text(network) for network in distinct(source for source in sources if _is_network(source)))
+    return tuple(_text(network) for network in distinct(sources))
 
 
-def _is_network(text: str) -> bool:
+def _addresses(texts: Iterable[str]) -> list[str]:
+    """Single addresses among what machines say of themselves.
+
+    A kubelet writes the addresses of its own Node, so 0.0.0.0/0 there would open every node to everybody.
+    """
+    return [text for text in texts if _is_address(text)]
+
+
+def _is_address(text: str) -> bool:
     try:
-        _network(text)
+        ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    # The interface of a link-local address means nothing to other machines.
+    return "%" not in text
 
 
 def _own(host: Host, view: View) -> list[str]:
@@ -537,7 +662,7 @@ def _require_both_families(view: View, nodes: Sequence[ClusterNode]) -> None:
         node.name
         for node in nodes
         if not any(_is_node(host, node) for host in view.hosts)
-        and {4, 6} - covered - {_network(text).version for text in node.addresses if _is_network(text)}
+        and {4, 6} - covered - {_network(text).version for text in _addresses(node.addresses)}
     ]
     if missing:
         raise GroundplaneError(

@@ -55,6 +55,7 @@ RUNNING = {"installed": True, "ready": True, "joined": True, "nodes": NODES, "et
 FRESH = [master(1), master(2)]
 MASTERS = [master(1, **RUNNING), master(2, **RUNNING)]
 WORKERS = [host(21, "w21"), host(22, "w22")]
+NO_SESSION = {"__firewall_session": {"stdout": ""}}
 DOWN: dict[str, Any] = {"node_name": ""}
 
 #: Control plane hosts, workers, and variables of the whole cluster.
@@ -64,6 +65,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
     "alone": (MASTERS[:1], [], {"cni_flannel_backend": "host-gw", "cluster_api_port": 16443}),
     "worker_down": (MASTERS, [WORKERS[0], DOWN], {"cni_flannel_backend": "wireguard"}),
     "silent": ([master(1, installed=True)], WORKERS, {}),
+    "interrupted": ([master(1, installed=True, init_unfinished=True)], WORKERS, {}),
     "silent_and_worker_down": ([master(1, installed=True)], [DOWN], {}),
     "external_etcd": (MASTERS, WORKERS, {"control_plane_external_etcd": {"endpoints": ["https://192.0.2.31:2379"]}}),
     "external_balancer": (
@@ -71,15 +73,41 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         WORKERS,
         {"cluster_endpoint_address": "198.51.100.80", "firewall_api_sources": ["198.51.100.81"]},
     ),
+    "checked_by_others": (
+        [{**MASTERS[0], "__firewall_api_connections": {"stdout": "ESTAB 0 0 192.0.2.1:6443 198.51.100.81:44377"}}],
+        WORKERS,
+        {"cluster_endpoint_address": "198.51.100.80"},
+    ),
     "own_network": (MASTERS, WORKERS, {"cluster_cni": "none", "firewall_features": ["calico-vxlan", "metallb"]}),
     "ipvs": (MASTERS, WORKERS, {"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}),
+    # As in group_vars of the control plane alone.
+    "chosen_for_masters": (
+        [
+            {
+                **running,
+                "cni_flannel_backend": "wireguard",
+                "cni_flannel_backend_options": {"ListenPort": 1024},
+                "control_plane_kube_proxy_configuration": {"mode": "ipvs"},
+                "control_plane_external_etcd": {"endpoints": ["https://192.0.2.31:2379"]},
+            }
+            for running in MASTERS
+        ],
+        WORKERS,
+        {},
+    ),
     "own_ports": (
         MASTERS,
         WORKERS,
         {"cni_flannel_backend_options": {"Port": 4790, "MTU": 1400}, "firewall_node_port_range": "20000:20100"},
     ),
     "dual_stack": (FRESH, WORKERS, {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56"}),
-    "not_over_ssh": ([{**FRESH[0], "__firewall_session": {"stdout": ""}, "ansible_port": 2022}], [], {}),
+    "not_over_ssh": ([{**FRESH[0], **NO_SESSION, "firewall_ssh_ports": [2022]}], [], {}),
+    "no_port_of_ssh": ([{**FRESH[0], **NO_SESSION, "ansible_port": 2022}], [], {}),
+    "from_itself": (
+        [{**FRESH[0], "__firewall_session": {"stdout": "192.0.2.1 50022 192.0.2.1 22"}}],
+        [],
+        {"firewall_ssh_sources": ["192.0.2.0/24"]},
+    ),
 }
 RENDERED = (
     "__firewall_all_features",
@@ -87,7 +115,13 @@ RENDERED = (
     "__firewall_proven_ports",
 )
 #: What an earlier task of the run sets; facts and not variables, as in a run.
-EARLIER = ("__cluster_node", "__cluster_preflight", "__cluster_control_plane", "__firewall_session")
+EARLIER = (
+    "__cluster_node",
+    "__cluster_preflight",
+    "__cluster_control_plane",
+    "__firewall_session",
+    "__firewall_api_connections",
+)
 
 
 def inventory() -> dict[str, Any]:
@@ -165,14 +199,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 
 def opened(rendered: dict[str, dict[str, Any]], host: str) -> set[str]:
-    """Protocol and ports of everything that the chains accept."""
+    """Protocol and ports of everything that the chains do not drop."""
     assert rendered[host]["error"] == ""
     assert [chain["name"] for chain in rendered[host]["chains"]] == ["GROUNDPLANE-INPUT", "GROUNDPLANE-NODES"]
     return {
         f"{rule.get('protocol', 'any')}/{','.join(rule.get('ports', []))}"
         for chain in rendered[host]["chains"]
         for rule in chain["rules"]
-        if rule["target"] == "accept" and rule.get("protocol") not in (None, "icmp", "icmpv6")
+        if rule["target"] in ("accept", "return") and rule.get("protocol") not in (None, "icmp", "icmpv6")
     } - {"udp/68", "udp/546"}
 
 
@@ -182,6 +216,7 @@ def sources(rendered: dict[str, dict[str, Any]], host: str, comment: str) -> lis
 
 
 MASTER_PORTS = {"tcp/22", "tcp/6443", "tcp/2379,2380", "tcp/10250"}
+IPVS_PORTS = {"tcp/30000:32767", "udp/30000:32767"}
 
 
 @pytest.mark.parametrize(
@@ -194,11 +229,13 @@ MASTER_PORTS = {"tcp/22", "tcp/6443", "tcp/2379,2380", "tcp/10250"}
         ("running-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("alone-m1", {"tcp/22", "tcp/16443", "tcp/2379,2380", "tcp/10250"}),
         ("worker_down-m1", {*MASTER_PORTS, "udp/51820,51821"}),
-        ("silent-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
+        ("interrupted-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("external_etcd-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/8472"}),
         ("external_balancer-m1", {*MASTER_PORTS, "udp/8472"}),
         ("own_network-w21", {"tcp/22", "tcp/10250", "udp/4789", "tcp/7946", "udp/7946"}),
-        ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", "tcp/30000:32767", "udp/30000:32767"}),
+        ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", *IPVS_PORTS}),
+        ("chosen_for_masters-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
+        ("chosen_for_masters-w21", {"tcp/22", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
         ("own_ports-w21", {"tcp/22", "tcp/10250", "udp/4790"}),
         ("not_over_ssh-m1", {"tcp/2022", "tcp/6443", "tcp/2379,2380", "tcp/10250", "udp/8472"}),
     ],
@@ -214,7 +251,7 @@ def test_what_is_opened(rendered: dict[str, dict[str, Any]], host: str, ports: s
         ("fresh-m1", [1, 2, 21, 22], [1, 2]),
         ("running-m1", [1, 2, 3, 21, 22], [1, 2, 3]),
         ("worker_down-w21", [1, 2, 3, 21, 22], None),
-        ("silent-m1", [1, 21, 22], [1]),
+        ("interrupted-m1", [1, 21, 22], [1]),
         ("alone-m1", [1, 2, 3, 21, 22], [1, 2, 3]),
     ],
 )
@@ -237,8 +274,29 @@ def test_a_worker_is_not_shut_out_by_a_run_that_knows_nothing_of_it(rendered: di
     assert "silent_and_worker_down-down could not be read" in rendered["silent_and_worker_down-m1"]["error"]
 
 
+def test_nodes_outside_of_the_inventory_are_not_forgotten_while_the_api_is_down(
+    rendered: dict[str, dict[str, Any]],
+) -> None:
+    for host in ("silent-m1", "silent-w21"):
+        assert "none of whose API servers answers" in rendered[host]["error"]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("no_port_of_ssh-m1", "firewall_ssh_ports"), ("from_itself-m1", "another machine")]
+)
+def test_a_login_that_would_prove_nothing_stops_the_run(
+    rendered: dict[str, dict[str, Any]], host: str, words: str
+) -> None:
+    assert words in rendered[host]["error"]
+
+
 def test_the_load_balancer_of_the_operators_is_a_client_of_the_api(rendered: dict[str, dict[str, Any]]) -> None:
     assert ["198.51.100.80", "198.51.100.81"] in sources(rendered, "external_balancer-m1", "API server")
+
+
+def test_the_addresses_from_which_it_checks_are_not_forgotten(rendered: dict[str, dict[str, Any]]) -> None:
+    assert "from 198.51.100.81, which these rules would shut out" in rendered["checked_by_others-m1"]["error"]
+    assert rendered["checked_by_others-w21"]["error"] == ""
 
 
 @pytest.mark.parametrize(
@@ -263,7 +321,10 @@ def test_who_proves_what(rendered: dict[str, dict[str, Any]], host: str, prover:
 def test_features_that_can_be_chosen_exist() -> None:
     specification = yaml.safe_load((ROOT / "roles/firewall/meta/argument_specs.yml").read_text(encoding="utf-8"))
     options = specification["argument_specs"]["main"]["options"]
-    assert set(options["firewall_features"]["choices"]) <= FEATURES
+    choices = set(options["firewall_features"]["choices"])
+    assert choices <= FEATURES
+    # kube-proxy may have been configured by others.
+    assert "ipvs" in choices
 
 
 @pytest.mark.parametrize("playbook", ["site", "reset", "remove_node", "firewall"])

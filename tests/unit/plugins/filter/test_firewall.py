@@ -22,14 +22,18 @@ VIEW = {"inventory": ["m1", "w1"], "control_plane": ["m1"], "nodes": []}
 
 
 def test_the_chains_of_a_host():
-    first, second = chains({"features": ["metallb"], "node_sources": ["192.0.2.11"]})
+    first, second = chains({"features": ["metallb"], "ssh_ports": [22], "node_sources": ["192.0.2.11"]})
     assert first["hook"] and not second["hook"]
     assert ["7946"] in [rule.get("ports") for rule in second["rules"]]
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({"features": ["metalb"]}, "metalb"), ({"ssh_sources": []}, "ssh"), ({"node_sources": ["there"]}, "there")],
+    [
+        ({"features": ["metalb"]}, "metalb"),
+        ({"ssh_sources": []}, "ssh"),
+        ({"node_sources": ["there"], "ssh_ports": [22]}, "there"),
+    ],
 )
 def test_what_cannot_be_a_chain(values, words):
     with pytest.raises(AnsibleFilterError, match=words):

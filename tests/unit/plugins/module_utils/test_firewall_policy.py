@@ -31,13 +31,17 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_poli
     choices_of,
     parse_cluster_port,
     parse_session,
+    peers_of,
     rule_problem,
     sources_of,
     view_of,
 )
 
+from tests.unit.conftest import FIXTURES
+
 MASTER, OTHER_MASTER, WORKER = "192.0.2.11", "192.0.2.12", "192.0.2.21"
 MASTER_6, OTHER_MASTER_6, WORKER_6 = "2001:db8::11", "2001:db8::12", "2001:db8::21"
+POD_OF_A_NODE = "10.244.0.7"
 POD, POD_6 = "10.244.3.7", "fd00:10:244::7"
 ADMIN, LOAD_BALANCER, CLIENT = "198.51.100.5", "198.51.100.80", "198.51.100.200"
 STRANGER, STRANGER_6 = "203.0.113.66", "2001:db8:bad::66"
@@ -56,6 +60,7 @@ CHOICES = Choices(
     load_balancer_sources=(LOAD_BALANCER,),
     node_port_sources=(CLIENT,),
     ssh_connection=SESSION,
+    own_addresses=(MASTER, MASTER_6),
 )
 WORKER_CHOICES = CHOICES._replace(control_plane=False)
 
@@ -108,6 +113,8 @@ def walk(chains: dict[str, list[dict[str, Any]]], name: str, packet: Packet) -> 
     for rule in chains[name]:
         if not matches(rule, packet):
             continue
+        if rule["target"] == "return":
+            return ""
         verdict = walk(chains, rule["target"], packet) if rule["target"] in chains else rule["target"]
         if verdict:
             return verdict
@@ -115,8 +122,9 @@ def walk(chains: dict[str, list[dict[str, Any]]], name: str, packet: Packet) -> 
 
 
 def verdict(choices: Choices, packet: Packet) -> str:
+    """What becomes of a packet; nothing where it is left to the host's own rules in INPUT."""
     chains = {chain["name"]: chain["rules"] for chain in chains_for(choices)}
-    return walk(chains, INPUT_CHAIN, packet)
+    return walk(chains, INPUT_CHAIN, packet) or "left to the host"
 
 
 #: Sources of each kind, and packets that come from nobody known.
@@ -194,7 +202,8 @@ def test_who_reaches_what(feature, protocol, port, on_master, on_worker):
         for person, addresses in PEOPLE.items():
             for address in addresses:
                 found = verdict(choices._replace(features=(feature,)), Packet(address, protocol, port))
-                assert found == ("accept" if person in expected else "drop"), (choices.control_plane, person, address)
+                opened = "left to the host" if (protocol, port) == ("tcp", 22) else "accept"
+                assert found == (opened if person in expected else "drop"), (choices.control_plane, person, address)
 
 
 def test_every_choice_is_tried_above():
@@ -224,23 +233,26 @@ def test_the_table_names_only_what_is_known(service):
     [
         (Packet(STRANGER, "tcp", 9, state="ESTABLISHED"), "accept"),
         (Packet(STRANGER, "udp", 9, state="RELATED"), "accept"),
+        # A ban of the host ends a session that has begun, too.
+        (Packet(STRANGER, "tcp", 22, state="ESTABLISHED"), "left to the host"),
+        (Packet("127.0.0.1", "tcp", 22, interface="lo"), "left to the host"),
         (Packet(STRANGER, "tcp", 9, state="INVALID"), "drop"),
         # What comes after the virtual address has moved here may look like this; a reset helps its client.
         (Packet(ADMIN, "tcp", 6443, state="INVALID"), "accept"),
         (Packet("127.0.0.1", "tcp", 2381, interface="lo"), "accept"),
         (Packet("::1", "tcp", 2381, interface="lo"), "accept"),
         (Packet("127.0.0.1", "tcp", 2381), "drop"),
-        (Packet(STRANGER, "icmp", icmp_type="3"), "accept"),
-        (Packet(STRANGER, "icmp", icmp_type="8"), "accept"),
+        (Packet(STRANGER, "icmp", icmp_type="3"), "left to the host"),
+        (Packet(STRANGER, "icmp", icmp_type="8"), "left to the host"),
         (Packet(STRANGER, "icmp", icmp_type="5"), "drop"),
         (Packet(STRANGER, "icmp", icmp_type="13"), "drop"),
-        *((Packet(LINK_LOCAL, "icmpv6", icmp_type=str(number)), "accept") for number in (130, 131, 132, 143)),
-        *((Packet("::", "icmpv6", icmp_type=str(number)), "accept") for number in range(133, 137)),
-        *((Packet(STRANGER_6, "icmpv6", icmp_type=str(number)), "accept") for number in (1, 2, 3, 4, 128)),
+        *((Packet(LINK_LOCAL, "icmpv6", icmp_type=str(number)), "left to the host") for number in (130, 131, 132, 143)),
+        *((Packet("::", "icmpv6", icmp_type=str(number)), "left to the host") for number in range(133, 137)),
+        *((Packet(STRANGER_6, "icmpv6", icmp_type=str(number)), "left to the host") for number in (1, 2, 3, 4, 128)),
         (Packet(STRANGER_6, "icmpv6", icmp_type="139"), "drop"),
         (Packet(STRANGER_6, "icmp", icmp_type="3"), "drop"),
-        (Packet("192.0.2.1", "udp", 68, destination="255.255.255.255"), "accept"),
-        (Packet(LINK_LOCAL, "udp", 546), "accept"),
+        (Packet("192.0.2.1", "udp", 68, destination="255.255.255.255"), "left to the host"),
+        (Packet(LINK_LOCAL, "udp", 546), "left to the host"),
         (Packet(STRANGER_6, "udp", 546), "drop"),
         (Packet(STRANGER_6, "udp", 68), "drop"),
         (Packet(STRANGER, "udp", 546), "drop"),
@@ -336,7 +348,7 @@ def test_a_cluster_of_one_family_opens_nothing_else_to_the_other():
         if verdict(choices, Packet(source, "tcp", port)) == "accept"
     ]
     assert reached == []
-    assert verdict(choices, Packet(STRANGER_6, "tcp", 22)) == "accept"
+    assert verdict(choices, Packet(STRANGER_6, "tcp", 22)) == "left to the host"
 
 
 def test_a_cluster_of_ipv6_alone():
@@ -383,11 +395,11 @@ def test_the_order_of_the_rules():
     assert [chain["name"] for chain in (first, second)] == [INPUT_CHAIN, NODES_CHAIN]
     assert [chain["hook"] for chain in (first, second)] == [True, False]
     order = [
+        "SSH",
         "replies to what was allowed or asked for",
         "the host itself",
         "errors, path MTU, ping",
         "errors, path MTU, ping, neighbours, routers, multicast listeners",
-        "SSH",
         "mine, early",
         "nodes of the cluster",
         "kubelet",
@@ -404,28 +416,44 @@ def test_the_order_of_the_rules():
 
 def test_no_rule_of_the_operators_can_end_ssh():
     choices = CHOICES._replace(rules_before=[{"target": "drop"}])
-    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "accept"
+    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "left to the host"
     assert verdict(choices, Packet(WORKER, "tcp", 6443)) == "drop"
+
+
+def test_only_what_the_cluster_needs_is_kept_from_the_hosts_own_rules():
+    """An accepted packet is seen by no ban and by no restriction that stands behind our chains."""
+    rules = [rule for chain in chains_for(CHOICES) for rule in chain["rules"]]
+    returned = {rule["comment"] for rule in rules if rule["target"] == "return"}
+    assert returned == {
+        "SSH",
+        "errors, path MTU, ping",
+        "errors, path MTU, ping, neighbours, routers, multicast listeners",
+        "answers to the DHCP client",
+        "answers to the DHCPv6 client",
+    }
+    accepted = {rule["comment"] for rule in rules if rule["target"] == "accept"}
+    assert accepted - {service.name for service in SERVICES} == {
+        "replies to what was allowed or asked for",
+        "the host itself",
+    }
 
 
 @pytest.mark.parametrize(
     ("changes", "open_ports"),
     [
         ({}, {22}),
-        # A forwarded port: Ansible connects to 2222, sshd listens on 22.
-        ({"ssh_fallback_port": 2222}, {22}),
         ({"ssh_connection": f"{ADMIN} 50022 {MASTER} 2022"}, {2022}),
         ({"ssh_connection": f"{ADMIN} 50022 {MASTER} 2022", "ssh_ports": [22, 2022]}, {22, 2022}),
-        ({"ssh_connection": ""}, {22}),
-        ({"ssh_connection": "", "ssh_fallback_port": 2222}, {2222}),
-        ({"ssh_connection": "nonsense", "ssh_fallback_port": "2022"}, {2022}),
-        ({"ssh_connection": "a b c d", "ssh_fallback_port": "2022"}, {2022}),
-        ({"ssh_connection": "UNKNOWN 0 UNKNOWN 65535", "ssh_fallback_port": "2022"}, {2022}),
+        ({"ssh_connection": f"{MASTER} 50022 {MASTER} 2022"}, {2022}),
+        ({"ssh_connection": "", "ssh_ports": ["2222"]}, {2222}),
+        ({"ssh_connection": "nonsense", "ssh_ports": [2022]}, {2022}),
+        ({"ssh_connection": "a b c d", "ssh_ports": [2022]}, {2022}),
+        ({"ssh_connection": "UNKNOWN 0 UNKNOWN 65535", "ssh_ports": [2022]}, {2022}),
     ],
 )
 def test_the_port_of_ssh_is_the_one_on_the_node(changes, open_ports):
     choices = CHOICES._replace(**changes)
-    found = {port for port in (22, 2022, 2222) if verdict(choices, Packet(STRANGER, "tcp", port)) == "accept"}
+    found = {port for port in (22, 2022, 2222) if verdict(choices, Packet(STRANGER, "tcp", port)) != "drop"}
     assert found == open_ports
 
 
@@ -454,7 +482,7 @@ def test_the_client_of_a_session(text, client):
 )
 def test_sources_of_ssh(sources, reached, refused):
     choices = CHOICES._replace(ssh_sources=sources)
-    assert {verdict(choices, Packet(source, "tcp", 22)) for source in reached} == {"accept"}
+    assert {verdict(choices, Packet(source, "tcp", 22)) for source in reached} == {"left to the host"}
     assert {verdict(choices, Packet(source, "tcp", 22)) for source in refused} <= {"drop"}
 
 
@@ -464,9 +492,94 @@ def test_sources_without_the_controller_are_refused(sources):
         chains_for(CHOICES._replace(ssh_sources=sources))
 
 
-def test_sources_cannot_be_compared_with_a_session_that_is_none():
-    choices = CHOICES._replace(ssh_sources=("192.0.2.0/24",), ssh_connection="")
-    assert verdict(choices, Packet(WORKER, "tcp", 22)) == "accept"
+def test_without_a_session_the_port_of_sshd_has_to_be_given():
+    with pytest.raises(GroundplaneError, match="firewall_ssh_ports.*The rules were not changed"):
+        chains_for(CHOICES._replace(ssh_connection=""))
+
+
+@pytest.mark.parametrize("client", ["", MASTER, MASTER_6, "127.0.0.1", "::1", f"::ffff:{MASTER}"])
+@pytest.mark.parametrize("sources", [("192.0.2.0/24", "2001:db8::/64", "127.0.0.0/8", "::1"), ("0.0.0.0/0",)])
+def test_a_login_from_the_host_itself_proves_nothing_about_sources(client, sources):
+    connection = f"{client} 50022 {client} 22" if client else ""
+    choices = CHOICES._replace(ssh_connection=connection, ssh_ports=[22])
+    with pytest.raises(GroundplaneError, match="another machine.*The rules were not changed"):
+        chains_for(choices._replace(ssh_sources=sources))
+    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "left to the host"
+
+
+def test_a_login_from_another_host_proves_its_source():
+    choices = CHOICES._replace(ssh_connection=f"{WORKER} 50022 {MASTER} 22", ssh_sources=("192.0.2.0/24",))
+    assert verdict(choices, Packet(WORKER, "tcp", 22)) == "left to the host"
+    assert verdict(choices, Packet(STRANGER, "tcp", 22)) == "drop"
+
+
+# Who uses the API
+
+#: ss -Htn state established state time-wait sport = :6443, by a socket of both families and by one of IPv4.
+CONNECTIONS = (FIXTURES / "ss" / "api-connections").read_text(encoding="utf-8")
+CONNECTIONS_IPV4 = (FIXTURES / "ss" / "api-connections-ipv4").read_text(encoding="utf-8")
+CHECKER = "198.51.100.81"
+
+
+def test_peers_of_connections():
+    assert peers_of(CONNECTIONS) == sorted(
+        ["127.0.0.1", POD_OF_A_NODE, MASTER, OTHER_MASTER, LOAD_BALANCER, CHECKER, WORKER_6]
+    )
+    assert peers_of(CONNECTIONS_IPV4) == [LOAD_BALANCER]
+    assert peers_of("\n0 0 [fe80::1]%eth0:6443 [fe80::2%eth0]:50022\nnonsense\n") == ["fe80::2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({"api_sources": ()}, f"{LOAD_BALANCER}, {CHECKER}"),
+        ({"api_sources": (LOAD_BALANCER,)}, CHECKER),
+        # What a load balancer may ask of kube-proxy is not what it asks of the API server.
+        ({"api_sources": (LOAD_BALANCER,), "load_balancer_sources": (CHECKER,)}, CHECKER),
+        (
+            {"api_sources": (LOAD_BALANCER, CHECKER), "node_sources": (), "pod_ranges": ()},
+            f"{POD_OF_A_NODE}, {WORKER_6}",
+        ),
+        ({"api_sources": (LOAD_BALANCER,), "rules_before": [{"target": "reject", "sources": [CHECKER]}]}, CHECKER),
+        (
+            {
+                "api_sources": (LOAD_BALANCER,),
+                "rules_before": [{"target": "accept", "protocol": "tcp", "ports": ["6000:6400"]}],
+            },
+            CHECKER,
+        ),
+    ],
+)
+def test_clients_of_the_api_are_not_shut_out_unawares(changes, lost):
+    with pytest.raises(GroundplaneError) as error:
+        chains_for(CHOICES._replace(**changes, api_connections=CONNECTIONS))
+    assert f"from {lost}, which" in str(error.value)
+    assert "The rules were not changed" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api_sources": (LOAD_BALANCER, CHECKER)},
+        {"api_sources": ("198.51.100.0/24",)},
+        {"node_sources": (OTHER_MASTER, WORKER_6, "198.51.100.0/24")},
+        {"rules_before": [{"target": "accept", "protocol": "tcp", "ports": ["6443"]}]},
+        {"rules_after": [{"target": "return", "protocol": 6}]},
+        {"rules_after": [{"target": "accept", "protocol": "tcp", "ports": ["6000:7000"]}]},
+        # Whether they come through it is not known here.
+        {"rules_after": [{"target": "accept", "interface": "eth1"}]},
+        {
+            "api_sources": ("198.51.100.0/24",),
+            "rules_before": [{"target": "drop", "destinations": ["192.0.2.100"], "sources": ["198.51.100.0/24"]}],
+        },
+    ],
+)
+def test_clients_of_the_api_who_remain(changes):
+    assert chains_for(CHOICES._replace(**{"api_sources": (), **changes}, api_connections=CONNECTIONS))
+
+
+def test_nobody_is_missed_who_is_not_there():
+    assert chains_for(CHOICES._replace(api_sources=(), api_connections=""))
 
 
 # Rules of the operator's
@@ -560,7 +673,7 @@ def test_every_rule_is_one_of_the_modules(choices):
     known |= {"interface", "states", "icmp_types", "family"}
     for rule in [rule for chain in chains for rule in chain["rules"]]:
         assert set(rule) <= known
-        assert rule["target"] in ("accept", "drop", NODES_CHAIN)
+        assert rule["target"] in ("accept", "return", "drop", NODES_CHAIN)
         assert 0 < len(rule["comment"]) <= 200
         # A list that is empty would match nothing, and a rule that matches nothing is a mistake here.
         assert all(rule[name] for name in rule)
@@ -626,7 +739,6 @@ NODE_W9 = ClusterNode("w9", ("192.0.2.29", "w9", "203.0.113.29"), False)
             {MASTER, MASTER_6},
             id="both families, but not the other networks of the machines",
         ),
-        pytest.param(VIEW._replace(nodes=None), {MASTER, WORKER}, {MASTER}, id="a silent cluster, all hosts read"),
     ],
 )
 def test_nodes(view, nodes, control_plane):
@@ -639,6 +751,12 @@ def test_nodes(view, nodes, control_plane):
     ("view", "words"),
     [
         pytest.param(VIEW._replace(hosts=HOSTS[:1], nodes=None), "w1 could not be read", id="a silent cluster"),
+        pytest.param(VIEW._replace(nodes=None), "none of whose API servers", id="a silent cluster, all hosts read"),
+        pytest.param(
+            VIEW._replace(nodes=None, further_sources=("192.0.2.0/24",)),
+            "-e firewall_state=absent",
+            id="a silent cluster and a network that need not hold all of its nodes",
+        ),
         pytest.param(
             VIEW._replace(hosts=HOSTS[:1], nodes=(NODE_M1, NODE_W1), dual_stack=True),
             "one of the two addresses of w1, which was not read",
@@ -704,6 +822,25 @@ def test_nobody_is_shut_out(view, words):
 )
 def test_runs_that_may_leave_hosts_out(view):
     assert sources_of(view).nodes
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "192.0.2.0/24", "203.0.113.1/32", "fe80::1%eth0", ""])
+def test_a_node_can_name_no_network_as_its_address(text):
+    compromised = NODE_W1._replace(addresses=(WORKER, text), control_plane=True)
+    view = VIEW._replace(nodes=(NODE_M1, compromised), members=("https://0.0.0.0/0:2380", "https://[::]/0:2380"))
+    assert set(sources_of(view).nodes) <= {MASTER, WORKER, "0.0.0.0", "::"}
+    assert set(sources_of(view).control_plane) <= {MASTER, WORKER, "0.0.0.0", "::"}
+
+
+def test_a_network_in_a_node_does_not_stand_for_the_other_family():
+    node = NODE_W1._replace(addresses=(WORKER, "::/0"))
+    with pytest.raises(GroundplaneError, match="one of the two addresses of w1"):
+        sources_of(VIEW._replace(hosts=HOSTS[:1], nodes=(NODE_M1, node), dual_stack=True))
+
+
+def test_a_mistake_in_the_operators_networks_is_an_error():
+    with pytest.raises(ValueError, match="there"):
+        sources_of(VIEW._replace(further_sources=("there",)))
 
 
 def test_a_view_comes_from_the_variables_of_hosts():
