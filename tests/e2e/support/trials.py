@@ -86,11 +86,10 @@ class Round:
         """States of changes that were not there at the beginning."""
         return self.insides[name].states() - self.states[name]
 
-    def wait_applied(self, name: str) -> str:
-        """Wait until rules are in force and nobody has confirmed them; returns the change."""
+    def wait_applied(self, name: str) -> None:
+        """Wait until rules are in force and nobody has confirmed them."""
         what = f"a change is in force on {name}"
         wait_for(what, lambda: "" if self.insides[name].applied() else "it", seconds=60, interval=0.01)
-        return self.insides[name].applied()
 
     def wait_state(self, name: str, state: str) -> None:
         """Wait until the change of a node has come to a state."""
