@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.support import diagnostics
 from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.control_plane import ControlPlane
+from tests.e2e.support.filtered import FilteredNodes, prepare
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.packet_filter import controller_address
 from tests.e2e.support.phases import Phases
@@ -143,6 +144,16 @@ def cluster(fresh_nodes: LabSet, site: Site, first_run: Run) -> Cluster:
     """The main cluster: Debian trixie, containerd 1.7."""
     first_run.require_success()
     return Cluster(fresh_nodes, site)
+
+
+@pytest.fixture(scope="session")
+def filtered_nodes(open_set: OpenSet, work: Path, phases: Phases) -> Iterator[FilteredNodes]:
+    """Five nodes without a cluster, three with iptables' backend nft, two with the old one."""
+    with open_set(LabSet("e2e-firewall", "trixie", "1.7")) as nodes:
+        with phases.phase("making five nodes with chains of others in both backends"):
+            nodes.up(masters=1, workers=4)
+            prepared = prepare(nodes, work)
+        yield prepared
 
 
 @pytest.fixture(scope="session")

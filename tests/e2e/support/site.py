@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -155,8 +156,13 @@ class StartedRun:
         return self._files.output.read_text(errors="replace")
 
     def kill(self) -> None:
-        """Kill ansible-playbook and all its workers at once, as the kernel does when memory is short."""
+        """Kill ansible-playbook, all its workers and their connections at once, as when the machine is gone."""
         os.killpg(self._process.pid, signal.SIGKILL)
+        # Workers have sessions of their own, and finish their task when nobody kills them.
+        while left := self._files.processes():
+            for process in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         self._process.wait()
         self._files.close_connections()
 
@@ -199,6 +205,22 @@ class _Files:
     @property
     def sockets(self) -> Path:
         return self.folder / "ssh"
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        """Variable of the environment that everything has that the run started, and nothing else."""
+        return "COUNT_EVALUATIONS_PATH", str(self.record)
+
+    def processes(self) -> list[int]:
+        """Processes of the run that live."""
+        mark = "=".join(self.mark).encode()
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            # A process that has ended has no environment any more.
+            with contextlib.suppress(OSError):
+                if mark in environment.read_bytes().split(b"\0"):
+                    found.append(int(environment.parent.name))
+        return found
 
     def close_connections(self) -> None:
         """End the kept connections: nodes are killed and made anew at the same addresses."""
@@ -278,5 +300,5 @@ class Site:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACK_PLUGINS),
             "ANSIBLE_CALLBACKS_ENABLED": "count_evaluations",
-            "COUNT_EVALUATIONS_PATH": str(files.record),
+            **dict([files.mark]),
         }
