@@ -223,6 +223,10 @@ class Snapshot:
     inotify: Inotify = Inotify()
     registries: tuple[Registry, ...] = ()
 
+    def has_version(self, version: str) -> bool:
+        """Whether the installed kubelet is of a version, which is a minor or an exact one."""
+        return bool(self.kubelet_version) and f"{self.kubelet_version}.".startswith(f"{version}.")
+
 
 def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> Snapshot:
     """Read the host.
