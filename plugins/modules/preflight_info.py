@@ -418,6 +418,9 @@ facts:
         - Exact version that the repository has for O(kubernetes_version), empty when it is not known or nobody asked.
       type: str
       sample: 1.36.3
+    firewall:
+      description: Whether rules of role firewall are in force on the host.
+      type: bool
     cluster:
       description: The cluster to which the host belongs already.
       type: dict

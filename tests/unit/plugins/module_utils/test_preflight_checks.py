@@ -865,6 +865,8 @@ def test_facts_of_a_fresh_host():
     assert facts["addresses"] == ["192.0.2.11", "172.17.0.1", "192.0.2.100", "198.51.100.11"]
     assert facts["os"] == {"family": "Debian", "distribution": "Debian", "release": "trixie", "version": "13"}
     assert facts["cluster"] == {"known": False, "server": "", "ca_hash": ""}
+    assert facts["firewall"] is False
+    assert facts_of(host(own_rules=True), Wanted())["firewall"] is True
 
 
 def test_facts_of_the_holder_of_the_virtual_address():
