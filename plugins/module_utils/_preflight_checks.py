@@ -62,6 +62,7 @@ def facts_of(snapshot: Snapshot, wanted: Wanted) -> dict[str, Any]:
         "cpus": snapshot.cpus,
         "memory_mib": snapshot.memory_mib,
         "package_version": snapshot.repository.version,
+        "firewall": snapshot.own_rules,
         "cluster": {
             "known": snapshot.cluster.known,
             "server": snapshot.cluster.server,

@@ -60,9 +60,11 @@ def check_package_version(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observ
     """The repository answers and has the wanted version."""
     repository = snapshot.repository
     if repository.error:
+        # The role keeps an installed kubelet of this version, whatever the repository has today.
         yield Observation(
             repository.error.found,
             repository.error.expected or f"Kubernetes {wanted.kubernetes_version} in the repository",
+            severity=WARNING if snapshot.has_version(wanted.kubernetes_version) else ERROR,
             remedy=_sentence(repository.error.remedy),
         )
     elif repository.unverifiable:
@@ -79,7 +81,7 @@ def check_node_version(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observati
     """A node of a cluster keeps its version; only an upgrade, one node after the other, changes it."""
     is_node = "kubelet.conf" in snapshot.cluster.credentials
     installed, version = snapshot.kubelet_version, wanted.kubernetes_version
-    if is_node and installed and not f"{installed}.".startswith(f"{version}."):
+    if is_node and installed and not snapshot.has_version(version):
         yield Observation(
             f"a node with kubelet {installed}", f"kubelet {version}, which cluster_kubernetes_version asks for"
         )
@@ -128,7 +130,8 @@ KUBERNETES_CHECKS = (
             id="package-version",
             severity=ERROR,
             purpose="The package repository can be reached from the host and has the wanted version of kubeadm, "
-            "kubelet and kubectl for its architecture. A host that has no certificate authorities yet is a warning.",
+            "kubelet and kubectl for its architecture. Not asked on a node that has this version; a warning on a host "
+            "where a kubelet of this version is installed, and on one that has no certificate authorities yet.",
             remedy="Correct cluster_kubernetes_version or kube_packages_repository_url.",
             variables=("cluster_kubernetes_version", "kube_packages_repository_url"),
         ),

@@ -100,7 +100,19 @@ def _unreached(facts: HostFacts, protocol: str, expected: str) -> Iterator[Compa
     for result in (REFUSED, SILENT, FOREIGN):
         for group in _groups(facts, partial(_ended, protocol=protocol, result=result)):
             happened = _WHAT_HAPPENED[result].format(group.probes[0]["reason"])
-            yield Comparison(group.hosts, Observation(f"{label(group.probes)} {group.direction} {happened}", expected))
+            found = f"{label(group.probes)} {group.direction} {happened}"
+            yield Comparison(group.hosts, Observation(found, expected, remedy=_remedy(group, facts)))
+
+
+def _remedy(group: Group, facts: HostFacts) -> str:
+    """What to do about rules of role firewall that nobody renews in this run, empty where there are none."""
+    forgotten = [host for host in group.targets if _has_rules(host, facts) and not facts[host].get("guarded")]
+    if not forgotten:
+        return ""
+    return (
+        f"The rules of role firewall are in force on {shorten_hosts(forgotten)}, where firewall_enabled is not set. "
+        "Run playbooks/firewall.yml, which lets in every host of the inventory, or set firewall_enabled."
+    )
 
 
 def compare_path_mtus(facts: HostFacts, maximum_skew: float) -> Iterator[Comparison]:
@@ -161,16 +173,24 @@ def _ways(facts: HostFacts) -> Iterator[Way]:
     """All measurements that mean something."""
     for source, values in facts.items():
         for probe in values.get("reachability", {}).get("probes", []):
-            meant = (
-                _heard(probe["host"], source, facts) if probe["echo"] else not _expected(probe["host"], source, facts)
-            )
-            if meant:
-                yield Way(source, probe["host"], probe)
+            way = Way(source, probe["host"], probe)
+            if (not probe["echo"] or _heard(way.target, source, facts)) and not _excused(way, facts):
+                yield way
 
 
-def _expected(host: str, source: str, facts: HostFacts) -> bool:
-    """Whether a node keeps a machine out that is none yet, by rules that this run renews after the preflight."""
-    return bool(facts.get(host, {}).get("guarded")) and not facts[source]["cluster"]["known"]
+def _excused(way: Way, facts: HostFacts) -> bool:
+    """Whether a host keeps another one out by rules that this run renews after the preflight.
+
+    They know the hosts of the run that made them, which need not have come as far as a cluster. Between two nodes
+    nothing is excused: their cluster is broken now.
+    """
+    kept_out = way.probe["result"] in (REFUSED, SILENT)
+    renewed = _has_rules(way.target, facts) and bool(facts[way.target].get("guarded"))
+    return kept_out and renewed and not all(facts[host]["cluster"]["known"] for host in (way.source, way.target))
+
+
+def _has_rules(host: str, facts: HostFacts) -> bool:
+    return bool(facts.get(host, {}).get("firewall"))
 
 
 def _groups(facts: HostFacts, failed: Callable[[Way], bool]) -> list[Group]:

@@ -35,7 +35,8 @@ def ask_repository(
     :arg key_url: the key that signs it, which has to be there as well; nothing is asked when it is empty.
     :arg kind: deb or rpm; None stands for what the distribution of the host uses.
     """
-    if not url:
+    # A node keeps the version that it has, so that a repository which is away stops no run on a healthy cluster.
+    if not url or (snapshot.cluster.known and snapshot.has_version(wanted.kubernetes_version)):
         return Repository()
     shown = without_credentials(url)
     # A minimal installation has no certificate authorities until role prereqs installs them.

@@ -47,6 +47,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._swap import r
 # Written by kubeadm_node before it starts `kubeadm init`, so that an interrupted run is known as one of ours.
 INIT_RECORD = "var/lib/groundplane/kubeadm-init.json"
 
+# Where role firewall keeps the rules that are in force.
+_FIREWALL_FOLDER = "etc/groundplane/firewall"
 _UNIT_FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 _TIME_SERVICES = ("chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd", "systemd-timesyncd")
 _CREDENTIALS = (
@@ -184,7 +186,10 @@ class Inotify:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A host at one moment."""
+    """A host at one moment.
+
+    :arg own_rules: rules of role firewall are in force.
+    """
 
     user_id: int
     hostname: str
@@ -222,6 +227,11 @@ class Snapshot:
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     inotify: Inotify = Inotify()
     registries: tuple[Registry, ...] = ()
+    own_rules: bool = False
+
+    def has_version(self, version: str) -> bool:
+        """Whether the installed kubelet is of a version, which is a minor or an exact one."""
+        return bool(self.kubelet_version) and f"{self.kubelet_version}.".startswith(f"{version}.")
 
 
 def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> Snapshot:
@@ -267,6 +277,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         storage=read_storage(root, measure=_shall_get_etcd(cluster, wanted)),
         software=read_software(runner, root, ask_candidate=_shall_get_containerd(runtime_version, wanted)),
         hosts=parse_hosts(_text(root / "etc/hosts")),
+        own_rules=any((root / _FIREWALL_FOLDER / name).exists() for name in ("rules.v4", "rules.v6")),
         inotify=Inotify(
             *(_number(root / "proc/sys/fs/inotify" / name) for name in ("max_user_instances", "max_user_watches"))
         ),

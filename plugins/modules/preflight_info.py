@@ -168,7 +168,7 @@ options:
   repository_url:
     description:
       - Repository of the Kubernetes packages that has to be reachable from the host.
-      - Nothing is asked when it is empty.
+      - Nothing is asked when it is empty, and on a node whose kubelet is of O(kubernetes_version).
     type: str
     default: ""
   repository_key_url:
@@ -414,9 +414,13 @@ facts:
       description: Physical memory.
       type: int
     package_version:
-      description: Exact version that the repository has for O(kubernetes_version), empty when that is not known.
+      description:
+        - Exact version that the repository has for O(kubernetes_version), empty when it is not known or nobody asked.
       type: str
       sample: 1.36.3
+    firewall:
+      description: Whether rules of role firewall are in force on the host.
+      type: bool
     cluster:
       description: The cluster to which the host belongs already.
       type: dict

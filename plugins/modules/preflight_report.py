@@ -40,8 +40,8 @@ options:
     default: {}
   guarded_hosts:
     description:
-      - Hosts whose packet filter learns of the other hosts only after the preflight, as by role firewall. That they do
-        not let in a machine yet that is no node of the cluster is no finding.
+      - Hosts whose packet filter learns of the other hosts only after the preflight, as by role firewall. Where its
+        rules are in force already, it is no finding that such a host keeps another one out, unless both are nodes.
     type: list
     elements: str
     default: []

@@ -652,6 +652,8 @@ REMAINS = ClusterFiles(kubelet_certificates=True, cni_configurations=("10-calico
 
 NODE = ClusterFiles(credentials=("kubelet.conf",))
 
+AWAY = Repository("http://m/", error=GroundplaneError("http://m/ cannot be read: timed out", remedy="open it"))
+
 KUBERNETES = [
     pytest.param({"cluster": REMAINS}, WORKER, ["leftovers:warning"], id="remains of another cluster"),
     pytest.param(
@@ -688,14 +690,22 @@ KUBERNETES = [
     ),
     pytest.param({"repository": Repository("http://m/", version="1.36.3")}, Wanted(), [], id="a version that is there"),
     pytest.param(
-        {
-            "repository": Repository(
-                "http://m/", error=GroundplaneError("http://m/ cannot be read: timed out", remedy="open it")
-            )
-        },
+        {"repository": AWAY},
         Wanted(),
         ["package-version:error"],
         id="a repository out of reach",
+    ),
+    pytest.param(
+        {"repository": AWAY, "kubelet_version": "1.36.3"},
+        Wanted(),
+        ["package-version:warning"],
+        id="out of reach where the packages are installed",
+    ),
+    pytest.param(
+        {"repository": AWAY, "kubelet_version": "1.35.3"},
+        Wanted(),
+        ["package-version:error"],
+        id="out of reach where another version is installed",
     ),
     pytest.param(
         {"repository": Repository("https://m/", unverifiable=True)},
@@ -855,6 +865,8 @@ def test_facts_of_a_fresh_host():
     assert facts["addresses"] == ["192.0.2.11", "172.17.0.1", "192.0.2.100", "198.51.100.11"]
     assert facts["os"] == {"family": "Debian", "distribution": "Debian", "release": "trixie", "version": "13"}
     assert facts["cluster"] == {"known": False, "server": "", "ca_hash": ""}
+    assert facts["firewall"] is False
+    assert facts_of(host(own_rules=True), Wanted())["firewall"] is True
 
 
 def test_facts_of_the_holder_of_the_virtual_address():

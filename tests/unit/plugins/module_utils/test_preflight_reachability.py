@@ -69,27 +69,32 @@ NO_ROUTE = {"result": "unroutable", "reason": "Network is unreachable", "path_mt
 FOREIGN = {"result": "foreign", "reason": "another program answers", "path_mtu": None}
 
 
-def rows(results, ahead="", new="", guarded=(), **listeners):
-    """Findings as severity, id, hosts and what was found."""
+def observations(results, ahead="", new=(), guarded=(), ruled=(), **listeners):
+    """What the checks say, each as description and comparison."""
     facts = {
         host: {
             "reachability": results[host],
             "listener": {"problem": listeners.get(host, ""), "until": 1010.0, "ports": []},
             "clock_offset": {"seconds": 500.0 if host == ahead else 0.0, "uncertainty": 0.1},
-            "cluster": {"known": host != new},
+            "cluster": {"known": host not in new},
             "guarded": host in guarded,
+            "firewall": host in ruled,
         }
         for host in results
     }
+    return [(check.description, comparison) for check in REACHABILITY_CHECKS for comparison in check.compare(facts, 30)]
+
+
+def rows(results, **circumstances):
+    """Findings as severity, id, hosts and what was found."""
     return [
         (
-            comparison.observation.severity or check.description.severity,
-            check.description.id,
+            comparison.observation.severity or description.severity,
+            description.id,
             comparison.hosts,
             comparison.observation.found,
         )
-        for check in REACHABILITY_CHECKS
-        for comparison in check.compare(facts, 30)
+        for description, comparison in observations(results, **circumstances)
     ]
 
 
@@ -139,17 +144,37 @@ def test_a_host_that_lets_nothing_out_is_named_itself():
     assert found.startswith("UDP 8472 (pod network) from w1 to m1, m2, m3, w2, w4 is not answered")
 
 
-def test_a_packet_filter_that_will_learn_of_a_new_host_is_no_finding():
-    failures = {("w1", master, 6443): SILENT for master in MASTERS}
-    results = measured(failures, occupied=[(master, 6443) for master in MASTERS])
-    assert rows(results, new="w1", guarded=MASTERS) == []
+@pytest.mark.parametrize("outcome", [SILENT, REFUSED], ids=["drops", "rejects"])
+@pytest.mark.parametrize("new", [("w1",), HOSTS, MASTERS], ids=["a new host", "no node at all", "new masters"])
+@pytest.mark.parametrize("occupied", [(), [(master, 6443) for master in MASTERS]], ids=["listeners", "services"])
+def test_rules_that_will_learn_of_a_host_are_no_finding(outcome, new, occupied):
+    results = measured({("w1", master, 6443): outcome for master in MASTERS}, occupied=occupied)
+    assert rows(results, new=new, guarded=MASTERS, ruled=MASTERS) == []
 
 
-@pytest.mark.parametrize(("new", "guarded"), [("", MASTERS), ("w1", ())])
-def test_a_packet_filter_that_keeps_a_node_out_is_one(new, guarded):
-    failures = {("w1", master, 6443): SILENT for master in MASTERS}
-    results = measured(failures, occupied=[(master, 6443) for master in MASTERS])
-    assert [row[1] for row in rows(results, new=new, guarded=guarded)] == ["port-unreachable"]
+@pytest.mark.parametrize(
+    ("new", "guarded", "ruled"),
+    [((), MASTERS, MASTERS), (HOSTS, (), MASTERS), (HOSTS, MASTERS, ()), (HOSTS, HOSTS, ("w1",))],
+    ids=["between nodes", "never renewed", "a first run", "rules of the source"],
+)
+@pytest.mark.parametrize("occupied", [(), [(master, 6443) for master in MASTERS]], ids=["listeners", "services"])
+def test_rules_that_keep_a_host_out_for_good_are_one(new, guarded, ruled, occupied):
+    results = measured({("w1", master, 6443): SILENT for master in MASTERS}, occupied=occupied)
+    assert [row[1] for row in rows(results, new=new, guarded=guarded, ruled=ruled)] == ["port-unreachable"]
+
+
+def test_rules_excuse_neither_a_missing_route_nor_another_program():
+    results = measured({("w1", "m1", 6443): FOREIGN, ("w1", "m2", 6443): NO_ROUTE})
+    found = rows(results, new=HOSTS, guarded=HOSTS, ruled=HOSTS)
+    assert [row[1] for row in found] == ["node-unroutable", "port-unreachable"]
+
+
+@pytest.mark.parametrize(("ruled", "named"), [(("m1", "m2"), True), ((), False)])
+def test_rules_that_nobody_renews_have_a_remedy_of_their_own(ruled, named):
+    results = measured({("w1", master, 6443): SILENT for master in MASTERS})
+    ((_description, comparison),) = observations(results, new=("w1",), ruled=ruled)
+    assert ("playbooks/firewall.yml" in comparison.observation.remedy) is named
+    assert ("in force on m1, m2, where" in comparison.observation.remedy) is named
 
 
 def test_one_direction_only():

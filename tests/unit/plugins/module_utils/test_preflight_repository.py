@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import FetchError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_repository import ask_repository
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Repository
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import ClusterFiles, Repository
 
 from tests.unit.conftest import FIXTURES
 from tests.unit.preflight_samples import CLEAN, host
@@ -40,6 +40,22 @@ def ask(snapshot=CLEAN, url="http://192.0.2.3/deb/", kind=None, fetch=serve, roo
 
 def test_no_repository_no_question():
     assert ask(url="", fetch=unreachable) == Repository()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "credentials", "asked"),
+    [
+        ("1.36", ("kubelet.conf",), False),
+        ("1.36.3", ("kubelet.conf",), False),
+        ("1.36.30", ("kubelet.conf",), True),
+        ("1.36", (), True),
+    ],
+    ids=["of the minor", "of the version", "of another version", "no node"],
+)
+def test_a_node_that_has_the_version_needs_no_repository(wanted, credentials, asked):
+    node = host(kubelet_version="1.36.3", cluster=ClusterFiles(credentials=credentials))
+    repository = ask(node, fetch=unreachable, wanted=Wanted(kubernetes_version=wanted))
+    assert bool(repository.error) is asked
 
 
 @pytest.mark.parametrize("kind", [None, "deb"])

@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from ansible_collections.groundplane.kubeadm.plugins.module_utils import _preflight_snapshot
+from ansible_collections.groundplane.kubeadm.plugins.module_utils import _firewall_files, _preflight_snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import Software
@@ -498,6 +498,15 @@ def test_looks_the_endpoint_up_where_nobody_else_makes_it_known(recorded, ip, as
 def test_images_of_an_interrupted_run(recorded, ip):
     write(recorded, "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/0")
     assert read_snapshot(ip(), DECIDED, root=recorded).cluster.prepared
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"), [((), False), (("rules.v4", "rules.v6"), True), (("rules.v6",), True), (("restore",), False)]
+)
+def test_rules_of_role_firewall(recorded, ip, files, expected):
+    for name in files:
+        write(recorded, f"{_firewall_files.FOLDER}/{name}")
+    assert read_snapshot(ip(), DECIDED, root=recorded).own_rules is expected
 
 
 def test_other_state_of_the_machine(recorded, ip):
