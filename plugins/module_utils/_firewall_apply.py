@@ -28,7 +28,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_pers
     accepted_before,
     read_notes,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import decide
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import chains_before, decide
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import (
     FAMILIES,
     IPV6,
@@ -132,6 +132,7 @@ def apply(module: AnsibleModule, runner: Runner, root: Path, change: Change) -> 
         "backend": backend,
         "families": [plan.tool.family for plan in plans if plan.wanted.chains],
         "chains": list(dict.fromkeys(name for rules in ours for name in rules.names)),
+        "previous": chains_before(plans),
         "files": [document.path for document, _mode in to_write],
         "persistence": [note._asdict() for note in notes],
         "earlier_change_rolled_back": taken_back,

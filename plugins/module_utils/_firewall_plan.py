@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Any, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kernel import (
@@ -16,7 +16,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kern
     table,
     target,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import RuleSet
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import IPV4, RuleSet, words
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,20 @@ def decide(tool: Tool, found: Found, wanted: RuleSet, normal: RuleSet) -> Family
             remedy="remove these rules. Nothing was changed",
         )
     return plan
+
+
+def chains_before(plans: Sequence[FamilyPlan]) -> list[dict[str, Any]]:
+    """Chains as they were, in the form of the module's option, so that they can be put back with it."""
+    jumps = [words(jump) for plan in plans for jump in plan.before.jumps]
+    # A jump with conditions is somebody's addition, which stays by itself.
+    hooks = [jump[3] for jump in jumps if jump[:3] == ["-A", "INPUT", "-j"] and len(jump) == 4]
+    texts: dict[str, list[str]] = {}
+    for plan in plans:
+        family = "-4" if plan.tool.family == IPV4 else "-6"
+        for chain in plan.before.chains:
+            rules = (rule[len(f"-A {chain.name}") :] for rule in chain.rules)
+            texts.setdefault(chain.name, []).extend(f"{family}{rule}" for rule in rules)
+    return [{"name": name, "hook": name in hooks[:1], "text": text} for name, text in texts.items()]
 
 
 def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -172,6 +172,17 @@ chains:
   type: list
   elements: str
   sample: [GROUNDPLANE-INPUT]
+previous:
+  description:
+    - Our chains as they were before, in the form of O(chains), with which they can be put back; empty without any.
+    - A chain that stood in one family only is put back with no rules in the other.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: GROUNDPLANE-INPUT
+      hook: true
+      text: [-4 -i lo -j ACCEPT, -6 -i lo -j ACCEPT]
 files:
   description: Files that were, or would be, written or removed.
   returned: success

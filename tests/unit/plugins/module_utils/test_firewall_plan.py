@@ -5,11 +5,22 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kernel import Found, Tool
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import FamilyPlan, decide
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import ChainText, RuleSet
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_kernel import Found, Tool, parse_filter
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_plan import (
+    FamilyPlan,
+    chains_before,
+    decide,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_rules import (
+    ChainText,
+    RuleSet,
+    parse_chains,
+    render,
+)
 
 TOOL = Tool("ipv4", "nft", "iptables", "iptables-save", "iptables-restore")
 A = ChainText("GROUNDPLANE-A", ("-A GROUNDPLANE-A -p icmp -m icmp --icmp-type 8 -j ACCEPT",))
@@ -112,3 +123,29 @@ def test_foreign_rules_hold_a_chain_that_has_to_go() -> None:
     with pytest.raises(GroundplaneError, match="-A OTHER -j GROUNDPLANE-B.*Nothing was changed"):
         plan(A, B, jumps=(JUMP,), foreign=foreign)
     assert not plan(A, jumps=(JUMP,), foreign=("-A OTHER -j GROUNDPLANE-A",)).changed
+
+
+def test_what_was_there_can_be_put_back(fixture_text: Callable[[str], str]) -> None:
+    """What the module returned goes back into it, and comes out as the kernel had printed it."""
+    plans = []
+    for family, program in (("ipv4", "iptables"), ("ipv6", "ip6tables")):
+        found = parse_filter(fixture_text(f"iptables/firewall-nft-{program}-save"))
+        plans.append(decide(TOOL._replace(family=family), found, RuleSet(), RuleSet()))
+    previous = chains_before(plans)
+    assert [(chain["name"], chain["hook"]) for chain in previous] == [
+        ("GROUNDPLANE-INPUT", True),
+        ("GROUNDPLANE-NODES", False),
+    ]
+    chains = parse_chains(previous)
+    for plan in plans:
+        assert plan.before.chains
+        assert render(chains, plan.tool.family) == plan.before
+
+
+def test_rules_without_words_and_chains_without_jump_can_be_told_too() -> None:
+    counting = ChainText("GROUNDPLANE-A", ("-A GROUNDPLANE-A",))
+    found = Found(RuleSet((counting,), ("-A INPUT -i eth1 -j GROUNDPLANE-A",)), ())
+    assert chains_before([decide(TOOL, found, WANTED, NORMAL)]) == [
+        {"name": "GROUNDPLANE-A", "hook": False, "text": ["-4"]}
+    ]
+    assert chains_before([decide(TOOL, Found(RuleSet(), ()), WANTED, NORMAL)]) == []

@@ -16,7 +16,9 @@ from ansible_collections.groundplane.kubeadm.plugins.modules import iptables_per
 RunMain = Callable[..., Dict[str, Any]]
 
 NAME = "0a1b2c3d4e5f"
-CHAINS = [{"name": "GROUNDPLANE-INPUT", "hook": True, "text": ["-p tcp -m tcp --dport 22 -j ACCEPT", "-j DROP"]}]
+CHAINS: list[dict[str, Any]] = [
+    {"name": "GROUNDPLANE-INPUT", "hook": True, "text": ["-p tcp -m tcp --dport 22 -j ACCEPT", "-j DROP"]}
+]
 
 
 class Filter:
@@ -117,6 +119,7 @@ def test_predict_load_confirm_again(machine: Filter, call: RunMain) -> None:
     assert loaded["pending"] == 30
     assert {**loaded, "pending": 0, "invocation": 0} == {**predicted, "invocation": 0}
     assert loaded["loaded"]
+    assert loaded["previous"] == []
     assert loaded["backend"] == "nft"
     assert loaded["families"] == ["ipv4", "ipv6"]
     assert loaded["chains"] == ["GROUNDPLANE-INPUT"]
@@ -176,6 +179,9 @@ def test_everything_of_ours_goes(machine: Filter, call: RunMain) -> None:
     gone = call(change="ffffffffffff", state="absent", chains=None)
     assert gone["chains"] == ["GROUNDPLANE-INPUT"]
     assert gone["families"] == []
+    (chain,) = gone["previous"]
+    assert chain["hook"]
+    assert chain["text"] == [f"-{family} {rule}" for family in (4, 6) for rule in CHAINS[0]["text"]]
     assert gone["pending"] == 60
     assert (machine.root / "etc/groundplane/firewall/rules.v4").exists()
     call("confirm", change="ffffffffffff")
