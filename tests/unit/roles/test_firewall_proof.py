@@ -67,7 +67,7 @@ def play() -> list[dict[str, Any]]:
             "vars": {
                 "__cluster_node": {"address": "127.0.0.1"},
                 "__firewall_applied": {"changed": "{{ changed_now }}"},
-                "__firewall_not_proved": variables["__firewall_not_proved"],
+                **{name: variables[name] for name in ("__firewall_is_new", "__firewall_not_proved")},
             },
             "tasks": [
                 {
