@@ -63,6 +63,8 @@ def shut(trials: Trials, phases: Phases) -> list[Ended]:
         attempts = LOCK_OUTS[first : first + len(trials.filtered.names)]
         with phases.phase(f"{len(attempts)} attempts with rules that shut SSH"):
             ended += _to_the_end(trials, attempts)
+        for one in ended[-len(attempts) :]:
+            phases.figure(one.figure())
     return ended
 
 
@@ -115,7 +117,10 @@ def mishaps(trials: Trials, phases: Phases) -> list[Ended]:
             trial.results.update(run.wait().results)
 
     with phases.phase(f"{len(MISHAPS)} attempts during which something else happens"):
-        return trials.carry_out(dict(zip(trials.filtered.names, MISHAPS, strict=True)), act)
+        ended = trials.carry_out(dict(zip(trials.filtered.names, MISHAPS, strict=True)), act)
+    for one in ended:
+        phases.figure(one.figure())
+    return ended
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +159,8 @@ def test_the_rules_were_in_force(shut: list[Ended], mishaps: list[Ended]) -> Non
     of_mishaps = {one.attempt: one for one in mishaps}
     expected = [*shut, *(of_mishaps[attempt] for attempt in MISHAPS if attempt is not KILLED_OPEN)]
     assert [one.describe() for one in expected if not one.shut] == []
+    rolled_back = [*shut, *(one for one in mishaps if one.attempt is not POWER_CUT)]
+    assert [one.describe() for one in rolled_back if one.states != {ROLLED_BACK}] == []
     for attempt in (KILLED_OPEN, UNPLUGGED):
         assert of_mishaps[attempt].in_force.count("another web") == 2, attempt.mistake
 
@@ -180,4 +187,4 @@ def test_what_was_loaded_is_told_as_taken_back(shut: list[Ended], mishaps: list[
 
 
 def test_what_is_refused_is_never_loaded(refused: list[Ended]) -> None:
-    assert [one.describe() for one in refused if one.shut or one.in_force] == []
+    assert [one.describe() for one in refused if one.states] == []

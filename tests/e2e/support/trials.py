@@ -19,6 +19,7 @@ from tests.e2e.support.waiting import NotInTimeError, wait_for
 
 #: Bound for the time from the start of ansible-playbook until SSH answers again.
 LIMIT_SECONDS = 90.0
+READY_SECONDS = 120
 
 Result = Mapping[str, Any]
 
@@ -41,6 +42,7 @@ class Ended:
     :arg regained: seconds from the beginning until it did for good.
     :arg without: the longest time without an answer.
     :arg in_force: rules of ours that were loaded, where the attempt was taken back by the node's timer.
+    :arg states: what has become of changes that were begun; nothing where none was, or since the node was switched on.
     """
 
     attempt: Attempt
@@ -53,6 +55,7 @@ class Ended:
     regained: float
     without: float
     in_force: str
+    states: set[str]
 
     @property
     def has_old_rules(self) -> bool:
@@ -61,6 +64,10 @@ class Ended:
         if self.attempt.forgets:
             return packet_filter.of_ours(after) == packet_filter.of_ours(before)
         return after == before
+
+    def figure(self) -> str:
+        """One line for a table."""
+        return f"{self.attempt.mistake:62} {self.without:6.1f} s without SSH, back after {self.regained:6.1f} s"
 
     def describe(self) -> str:
         """Name for messages."""
@@ -118,7 +125,7 @@ class Trials:
             for door in doors.values():
                 stack.enter_context(door)
             for door in doors.values():
-                door.wait_open(seconds=30)
+                door.wait_open(seconds=READY_SECONDS)
             states = {name: found.states() for name, found in insides.items()}
             trial = Round(time.monotonic(), attempts, doors, insides, states)
             act(trial)
@@ -136,6 +143,7 @@ class Trials:
                 regained=doors[name].regained(trial.begun),
                 without=doors[name].longest_gap(trial.begun),
                 in_force="".join(insides[name].counted(state.split()[0]) for state in sorted(trial.new_states(name))),
+                states={state.split()[1] for state in trial.new_states(name)},
             )
             for name, attempt in attempts.items()
         ]
