@@ -64,6 +64,9 @@ _PROXY_ASSIGNMENT = re.compile(
 )
 _ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
+_RHEL = "rhel"
+# Oracle Linux names Fedora only.
+_RELATIVES_OF_RHEL = frozenset({"ol"})
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 #: Kubernetes 1.38 takes the cgroup driver from the runtime only.
@@ -234,6 +237,12 @@ class Snapshot:
     inotify: Inotify = Inotify()
     registries: tuple[Registry, ...] = ()
     own_rules: bool = False
+
+    @property
+    def families(self) -> frozenset[str]:
+        """The distribution and those that it descends from."""
+        names = {self.os_release.get("ID", ""), *self.os_release.get("ID_LIKE", "").split()}
+        return frozenset(names | ({_RHEL} if names & _RELATIVES_OF_RHEL else set()))
 
     def services_at(self, address: str) -> list[int]:
         """Ports on which something listens that is reached at an address."""
