@@ -446,6 +446,16 @@ NETWORK = [
     pytest.param(
         {"network": routes(Route("10.244.7.0/24", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="into"
     ),
+    pytest.param({"network": routes(Route("10.96.0.0/12", ("eth0",)))}, Wanted(), [], id="to all Services"),
+    pytest.param(
+        {"network": routes(Route("10.244.0.0/16", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="to all pods"
+    ),
+    pytest.param(
+        {"network": routes(Route("10.96.0.0/13", ("eth0",)))},
+        Wanted(),
+        ["cidr-route-overlap:error"],
+        id="to half of the Services",
+    ),
     pytest.param(
         {"network": routes(Route("10.0.0.0/8", ("tun0",)))}, Wanted(), ["cidr-route-overlap:warning"] * 2, id="around"
     ),
