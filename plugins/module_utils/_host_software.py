@@ -110,6 +110,7 @@ def read_software(runner: Runner, root: Path, *, ask_candidate: bool) -> Softwar
 
     :arg ask_candidate: look up which containerd the distribution would install.
     """
+    interrupted, lock = _read_package_manager(root)
     return Software(
         runtime=_read_runtime(root),
         kubelet_cgroup_driver=_read_kubelet_driver(root),
@@ -117,8 +118,8 @@ def read_software(runner: Runner, root: Path, *, ask_candidate: bool) -> Softwar
         programs=tuple(
             f"/{folder}/{name}" for folder in _FOREIGN_FOLDERS for name in _PROGRAMS if (root / folder / name).exists()
         ),
-        interrupted_packages=_read_interrupted_packages(root),
-        package_lock=_read_package_lock(root),
+        interrupted_packages=interrupted,
+        package_lock=lock,
         signals_denied=_read_signals_denied(runner, root),
         persistence=tuple(_read_persistence(root)),
         foreign_rules=_read_foreign_rules(runner, root),
@@ -160,6 +161,19 @@ def _read_candidate(runner: Runner) -> str:
         r"^\s+Candidate: (\d+\.\d+\.\d+)", runner.run([program, "policy", "containerd"]).stdout, re.MULTILINE
     )
     return match.group(1) if match else ""
+
+
+def _read_package_manager(root: Path) -> tuple[tuple[str, ...], str]:
+    """The journal of an interrupted dpkg, and who holds the lock.
+
+    A dpkg at work has a journal as well, so that it means something only while nobody has the lock, before and after.
+    """
+    lock = _read_package_lock(root)
+    if lock:
+        return (), lock
+    journal = _read_interrupted_packages(root)
+    lock = _read_package_lock(root)
+    return ((), lock) if lock else (journal, "")
 
 
 def _read_interrupted_packages(root: Path) -> tuple[str, ...]:

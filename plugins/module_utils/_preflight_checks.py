@@ -27,6 +27,7 @@ _DISTRIBUTIONS = {
     "almalinux": "AlmaLinux",
     "centos": "CentOS",
     "debian": "Debian",
+    "ol": "OracleLinux",
     "rhel": "RedHat",
     "rocky": "Rocky",
     "ubuntu": "Ubuntu",
@@ -87,7 +88,7 @@ def _macs(snapshot: Snapshot) -> list[str]:
 def _operating_system(snapshot: Snapshot) -> dict[str, str]:
     """The operating system in Ansible's words."""
     identifier = snapshot.os_release.get("ID", "")
-    families = {identifier, *snapshot.os_release.get("ID_LIKE", "").split()}
+    families = snapshot.families
     distribution = _DISTRIBUTIONS.get(identifier, snapshot.os_release.get("NAME", ""))
     family = "Debian" if "debian" in families else "RedHat" if "rhel" in families else distribution
     return {

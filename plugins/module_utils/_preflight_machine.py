@@ -61,8 +61,7 @@ def check_operating_system(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obser
     version = snapshot.os_release.get("VERSION_ID", "")
     found = snapshot.os_release.get("PRETTY_NAME", "") or "no /etc/os-release"
     expected = "Debian 12 or 13, Ubuntu 22.04 or 24.04, or RHEL, Rocky Linux or AlmaLinux 9"
-    families = {identifier, *snapshot.os_release.get("ID_LIKE", "").split()}
-    if not families & _SUPPORTED_FAMILIES:
+    if not snapshot.families & _SUPPORTED_FAMILIES:
         yield Observation(found, expected)
     elif not any(
         version == release or version.startswith(release + ".") for release in _SUPPORTED_RELEASES.get(identifier, ())

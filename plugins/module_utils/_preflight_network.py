@@ -30,6 +30,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
 
 # Two routes of this length together are how VPNs replace the default route.
 _HALF_OF_EVERYTHING = 1
+_PODS = "cluster_pod_cidr"
+_SERVICES = "cluster_service_cidr"
 
 
 class Range(NamedTuple):
@@ -45,7 +47,7 @@ class Range(NamedTuple):
 
 def cluster_ranges(wanted: Wanted) -> list[Range]:
     """Ranges of pods and Services, as far as they can be read."""
-    given = (("cluster_pod_cidr", wanted.pod_cidr), ("cluster_service_cidr", wanted.service_cidr))
+    given = ((_PODS, wanted.pod_cidr), (_SERVICES, wanted.service_cidr))
     return [
         Range(variable, network)
         for variable, text in given
@@ -175,13 +177,14 @@ def check_cidr_route_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obs
     """No route of the host competes with the pods' and Services' ranges.
 
     A route inside a range wins over it and cuts pods off: an error. One around it loses: only what lies behind it
-    and inside the range becomes unreachable, a warning.
+    and inside the range becomes unreachable, a warning. One that equals the Services' range is for them.
     """
     for cluster_range in cluster_ranges(wanted):
         inside: list[str] = []
         around: list[str] = []
         for destination, devices in _foreign_routes(snapshot, cluster_range):
-            if _made_by_routed_pod_network(snapshot, cluster_range, destination):
+            for_services = cluster_range.variable == _SERVICES and destination == cluster_range.network
+            if for_services or _made_by_routed_pod_network(snapshot, cluster_range, destination):
                 continue
             if _overlap(destination, cluster_range.network):
                 narrower = destination.prefixlen >= cluster_range.network.prefixlen
@@ -207,7 +210,7 @@ def check_service_route(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observat
     networks = [network for network in map(_network, filter(None, destinations)) if network is not None]
     for cluster_range in cluster_ranges(wanted):
         is_covered = any(_contains(network, cluster_range.network) for network in networks)
-        if cluster_range.variable == "cluster_service_cidr" and not is_covered:
+        if cluster_range.variable == _SERVICES and not is_covered:
             yield Observation(f"no default route, and no route to {cluster_range}", "a route")
 
 
@@ -394,7 +397,7 @@ NETWORK_CHECKS = (
             id="cidr-route-overlap",
             severity=ERROR,
             purpose="No route of the host leads into the range of pods or Services; routes of the pod network aside. "
-            "A wider route that only contains the range is a warning.",
+            "A wider route that only contains the range is a warning, and one to the whole range of Services is fine.",
             remedy="Choose another range for the cluster, or remove the route.",
             variables=_RANGE_VARIABLES,
         ),

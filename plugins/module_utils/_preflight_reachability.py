@@ -251,7 +251,8 @@ REACHABILITY_CHECKS = (
             "from every node, 2379 and 2380 among the control plane nodes unless etcd is external, 10250 of every node "
             "from the control plane. The preflight listens on those that are free, at the node address and for the "
             "time of the measurement only, and answers only who knows a secret of the run; to those that are in use by "
-            "the cluster a connection is made. Each direction is measured by itself.",
+            "the cluster a connection is made. On a node, and after an interrupted run, it listens on none; "
+            "a port whose program is not there is not measured then. Each direction is measured by itself.",
             remedy="Open the ports named between the nodes, in the host's firewall (ufw, firewalld, iptables, "
             "nftables) and in that of the network (security groups). A refusal comes from a rule that rejects, silence "
             "from one that drops.",

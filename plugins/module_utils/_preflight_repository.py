@@ -74,5 +74,4 @@ def _missing_key(error: FetchError) -> GroundplaneError:
 
 
 def _kind_of(snapshot: Snapshot) -> str:
-    families = {snapshot.os_release.get("ID", ""), *snapshot.os_release.get("ID_LIKE", "").split()}
-    return "rpm" if families & {"rhel", "fedora"} else "deb"
+    return "rpm" if snapshot.families & {"rhel", "fedora"} else "deb"

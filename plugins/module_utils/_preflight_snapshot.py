@@ -64,6 +64,10 @@ _PROXY_ASSIGNMENT = re.compile(
 )
 _ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
+_RHEL = "rhel"
+# Oracle Linux names Fedora only.
+_RELATIVES_OF_RHEL = frozenset({"ol"})
+_EVERY_ADDRESS = ("0.0.0.0", "::")
 CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 #: Kubernetes 1.38 takes the cgroup driver from the runtime only.
 DRIVER_FROM_RUNTIME_SINCE = (1, 38)
@@ -148,6 +152,11 @@ class ClusterFiles:
         """Whether a join was interrupted before kubelet had its own credentials; kubeadm_node repairs that."""
         return "bootstrap-kubelet.conf" in self.credentials
 
+    @property
+    def begun(self) -> bool:
+        """Whether kubelet may be starting programs of a cluster here."""
+        return self.known or self.half_joined or bool(self.manifests)
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -228,6 +237,16 @@ class Snapshot:
     inotify: Inotify = Inotify()
     registries: tuple[Registry, ...] = ()
     own_rules: bool = False
+
+    @property
+    def families(self) -> frozenset[str]:
+        """The distribution and those that it descends from."""
+        names = {self.os_release.get("ID", ""), *self.os_release.get("ID_LIKE", "").split()}
+        return frozenset(names | ({_RHEL} if names & _RELATIVES_OF_RHEL else set()))
+
+    def services_at(self, address: str) -> list[int]:
+        """Ports on which something listens that is reached at an address."""
+        return [entry.port for entry in self.listeners if entry.address in (address, *_EVERY_ADDRESS)]
 
     def has_version(self, version: str) -> bool:
         """Whether the installed kubelet is of a version, which is a minor or an exact one."""

@@ -32,6 +32,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_
 # A port has our listener, or somebody else's: then there is a service to connect to, or nothing to measure.
 LISTENING = "listening"
 OCCUPIED = "occupied"
+# A port of a program that may come at any moment: it must find its port free.
+UNMEASURED = "unmeasured"
 
 #: The kernel cuts names of processes at 15 characters; ss and ps show this one.
 PROCESS_NAME = "gp-reachability"
@@ -297,6 +299,16 @@ def start_listener(
         "ports": [{**_described(port), "state": endpoints.states[port]} for port in wanted],
         "problem": "",
     }
+
+
+def leave_ports(ports: Iterable[Port], *, services: Iterable[int]) -> dict[str, Any]:
+    """What others have to know of a host on which nobody may listen but the cluster's own programs.
+
+    :arg services: TCP ports that are in use at the node address.
+    """
+    used = set(services)
+    states = {port: OCCUPIED if port.protocol == TCP and port.number in used else UNMEASURED for port in ports}
+    return {"ports": [{**_described(port), "state": state} for port, state in states.items()], "problem": ""}
 
 
 def _described(port: Port) -> dict[str, Any]:

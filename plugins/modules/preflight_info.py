@@ -214,6 +214,8 @@ options:
     description:
       - Leave a process on the host that listens on the ports that other nodes will need, as far as they are free, so
         that M(groundplane.kubeadm.reachability_info) on the other hosts can measure the way.
+      - A node, and a host on which an earlier run was interrupted, gets no such process, so that no program of the
+        cluster that is just starting finds its port taken.
       - It listens at the node's address only, answers only who knows O(listen.secret), with no more bytes than it was
         sent, and ends by itself. The kernel shows it as C(gp-reachability).
       - A process that an earlier run has left is ended, with or without this option.
@@ -384,6 +386,7 @@ facts:
             state:
               description:
                 - V(listening) when the process of O(listen) answers there, V(occupied) when somebody else has the port.
+                - V(unmeasured) when nobody has it now, and a program of the cluster may take it at any moment.
               type: str
               sample: listening
         until:
@@ -471,15 +474,17 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repos
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import facts_of, run_checks
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted, thresholds_for
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_network import node_address
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_registry import (
     ask_registry,
     registry_prober,
     sources_of,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_repository import ask_repository
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import read_snapshot
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot, read_snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_listener import (
     dismiss_listener,
+    leave_ports,
     start_listener,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_plan import needed_ports
@@ -583,13 +588,20 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
     )
 
 
-def listen(facts: Mapping[str, Any], wanted: Wanted, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave a listener at the node address, None when there is nothing to be left."""
-    node = facts["node"]
-    if not options or not node:
+def listen(snapshot: Snapshot, wanted: Wanted, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave a listener at the node address, None when there is nothing to be left.
+
+    Not where kubelet may start programs of a cluster at any moment: they would find their ports taken.
+    """
+    address = node_address(snapshot, wanted)
+    if not options or not address:
         return None
+    node = address._asdict()
     ports = needed_ports(wanted, stacked_etcd=options["stacked_etcd"], overlay_port=options["overlay_port"])
-    left = start_listener(ports, address=node["address"], secret=options["secret"], seconds=options["seconds"])
+    if snapshot.cluster.begun:
+        left = leave_ports(ports, services=snapshot.services_at(node["address"]))
+    else:
+        left = start_listener(ports, address=node["address"], secret=options["secret"], seconds=options["seconds"])
     until = time.time() + options["seconds"]
     return {"address": node["address"], "mtu": node["mtu"], "role": wanted.role, "until": until, **left}
 
@@ -616,7 +628,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     snapshot = replace(host, repository=repository, registries=(registry,) if registry else ())
     findings = [finding.as_dict() for finding in run_checks(snapshot, wanted)]
     facts = facts_of(snapshot, wanted)
-    listener = listen(facts, wanted, params["listen"])
+    listener = listen(snapshot, wanted, params["listen"])
     return {
         "changed": False,
         "findings": findings,

@@ -15,7 +15,8 @@ description:
     packet of the pod network arrives.
   - Where no service has the port yet, a listener answers that M(groundplane.kubeadm.preflight_info) has left on the
     other host for a short time. Where the service runs already, a connection to it is all that is made.
-  - A UDP port that the pod network itself holds is not measured.
+  - A UDP port that the pod network itself holds is not measured, nor is a port of a node that no program has at the
+    moment.
   - Takes a few milliseconds where everything answers. What does not answer within 3 seconds is tried for another 3,
     once for every 400 ports.
   - Tells the listeners of the other hosts that this host is done with them, and its own by whom it will be asked. A
@@ -135,6 +136,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_listener import (
     LISTENING,
+    OCCUPIED,
     identity,
     tell_listener,
 )
@@ -165,8 +167,13 @@ def targets_of(role: str, listeners: Mapping[str, Mapping[str, Any] | None]) -> 
         for host, listener in listeners.items()
         if listener
         for port in listener["ports"]
-        if allows(port["callers"], role) and (port["protocol"] == TCP or port["state"] == LISTENING)
+        if allows(port["callers"], role) and _measurable(port)
     ]
+
+
+def _measurable(port: Mapping[str, Any]) -> bool:
+    """Whether somebody answers: our listener, or a service to which a connection can be made."""
+    return port["state"] == LISTENING or (port["protocol"] == TCP and port["state"] == OCCUPIED)
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils import _host_software
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import (
     ForeignRules,
@@ -170,11 +171,22 @@ def test_a_package_manager_at_work(tmp_path):
     )
     try:
         assert holder.stdout.readline() == b"held\n"
+        # The journal of a dpkg that is simply at work.
+        write(tmp_path, "var/lib/dpkg/updates/0001")
+        assert read(tmp_path).interrupted_packages == ()
         assert read(tmp_path).package_lock == "another program"
         write(tmp_path, f"proc/{holder.pid}/comm", "unattended-upgr\n")
         assert read(tmp_path).package_lock == "unattended-upgr"
     finally:
         holder.communicate()
+
+
+def test_a_package_manager_that_begins_while_it_is_asked(tmp_path, monkeypatch):
+    write(tmp_path, "var/lib/dpkg/updates/0001")
+    locks = ["", "apt-get"]
+    monkeypatch.setattr(_host_software, "_read_package_lock", lambda root: locks.pop(0))
+    software = read(tmp_path)
+    assert (software.interrupted_packages, software.package_lock) == ((), "apt-get")
 
 
 @pytest.mark.parametrize(

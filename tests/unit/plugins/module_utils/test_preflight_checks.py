@@ -127,6 +127,10 @@ MACHINE = [
     pytest.param({"user_id": 1000}, Wanted(), ["root-privileges:error"], id="not root"),
     pytest.param({"os_release": release("ubuntu", "24.04", "debian")}, Wanted(), [], id="Ubuntu 24.04"),
     pytest.param({"os_release": release("rocky", "9.6", "rhel centos fedora")}, Wanted(), [], id="Rocky 9.6"),
+    pytest.param(
+        {"os_release": release("ol", "9.6", "fedora")}, Wanted(), ["operating-system:warning"], id="Oracle Linux 9.6"
+    ),
+    pytest.param({"os_release": release("fedora", "42")}, Wanted(), ["operating-system:error"], id="Fedora"),
     pytest.param({"os_release": release("debian", "11")}, Wanted(), ["operating-system:warning"], id="Debian 11"),
     pytest.param({"os_release": release("debian", "")}, Wanted(), ["operating-system:warning"], id="Debian testing"),
     pytest.param(
@@ -441,6 +445,16 @@ NETWORK = [
     ),
     pytest.param(
         {"network": routes(Route("10.244.7.0/24", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="into"
+    ),
+    pytest.param({"network": routes(Route("10.96.0.0/12", ("eth0",)))}, Wanted(), [], id="to all Services"),
+    pytest.param(
+        {"network": routes(Route("10.244.0.0/16", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="to all pods"
+    ),
+    pytest.param(
+        {"network": routes(Route("10.96.0.0/13", ("eth0",)))},
+        Wanted(),
+        ["cidr-route-overlap:error"],
+        id="to half of the Services",
     ),
     pytest.param(
         {"network": routes(Route("10.0.0.0/8", ("tun0",)))}, Wanted(), ["cidr-route-overlap:warning"] * 2, id="around"
@@ -892,6 +906,7 @@ def test_facts_without_a_node_address():
     ("os_release", "family", "distribution"),
     [
         (release("rocky", "9.6", "rhel centos fedora"), "RedHat", "Rocky"),
+        (release("ol", "9.6", "fedora"), "RedHat", "OracleLinux"),
         (release("ubuntu", "24.04", "debian"), "Debian", "Ubuntu"),
         ({"ID": "alpine", "NAME": "Alpine Linux"}, "Alpine Linux", "Alpine Linux"),
     ],

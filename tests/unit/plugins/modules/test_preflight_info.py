@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import REFUSED, Answer
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import ClusterFiles
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import ClusterFiles, Listener
 from ansible_collections.groundplane.kubeadm.plugins.modules import preflight_info
 
 from tests.unit.preflight_samples import CLEAN, host
@@ -152,6 +152,37 @@ def test_leaves_a_listener(preflight, monkeypatch):
         "problem": "",
     }
     assert "of this run" not in str(result)
+
+
+SERVICES = (
+    Listener(2379, "etcd", "127.0.0.1"),
+    Listener(2380, "etcd", "192.0.2.11"),
+    Listener(6443, "haproxy", "192.0.2.100"),
+    Listener(10250, "kubelet", "::"),
+)
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        ClusterFiles(credentials=("kubelet.conf",)),
+        ClusterFiles(record=True),
+        ClusterFiles(credentials=("bootstrap-kubelet.conf",)),
+        ClusterFiles(manifests=("etcd.yaml",)),
+    ],
+    ids=["a node", "an interrupted init", "an interrupted join", "static pods"],
+)
+def test_takes_no_port_from_a_program_that_may_just_be_starting(preflight, monkeypatch, cluster):
+    monkeypatch.setattr(preflight_info, "start_listener", None)
+    listener = preflight(host(cluster=cluster, listeners=SERVICES), listen=LISTEN)["facts"]["listener"]
+    assert {entry["port"]: entry["state"] for entry in listener["ports"]} == {
+        10250: "occupied",
+        6443: "unmeasured",
+        2379: "unmeasured",
+        2380: "occupied",
+        8472: "unmeasured",
+    }
+    assert (listener["address"], listener["problem"]) == ("192.0.2.11", "")
 
 
 @pytest.mark.parametrize("options", [{}, {"listen": LISTEN, "node_ip": "192.0.2.99"}])

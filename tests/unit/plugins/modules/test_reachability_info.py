@@ -41,6 +41,11 @@ def test_a_port_of_the_pod_network_in_use_is_not_measured():
     assert targets_of("worker", {"w2": listener(2, ports=[port("udp", 8472, state="occupied")])}) == []
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_whose_program_may_come_is_not_measured(protocol):
+    assert targets_of("worker", {"w2": listener(2, ports=[port(protocol, 8472, state="unmeasured")])}) == []
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """What the module does, without a network."""
