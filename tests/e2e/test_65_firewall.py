@@ -31,7 +31,11 @@ class Guard:
 @pytest.fixture(scope="module")
 def guard(cluster: Cluster, phases: Phases) -> Guard:
     """Rules around the main cluster, which has grown up without any."""
-    Web(cluster).apply()
+    web = Web(cluster)
+    web.apply()
+    # kube-proxy of each node has heard of the pods, and writes nothing more.
+    for name in cluster.nodes.names:
+        web.ask_from_outside(name)
     before = packet_filter.everything(cluster.nodes)
     with phases.phase("firewall.yml on a running cluster"):
         run = cluster.site.run(playbook=FIREWALL)
