@@ -14,9 +14,11 @@ from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.packet_filter import FIREWALL, Rules
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import Run
-from tests.e2e.support.workload import Web
+from tests.e2e.support.waiting import wait_for
+from tests.e2e.support.workload import PORT, Web
 
 SSH = 22
+PROXY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,20 @@ class Guard:
 @pytest.fixture(scope="module")
 def guard(cluster: Cluster, phases: Phases) -> Guard:
     """Rules around the main cluster, which has grown up without any."""
-    web = Web(cluster)
-    web.apply()
-    # kube-proxy of each node has heard of the pods, and writes nothing more.
-    for name in cluster.nodes.names:
-        web.ask_from_outside(name)
+    Web(cluster).apply()
+    wait_for("kube-proxy's rules for every pod on every node", lambda: _unwritten(cluster), seconds=PROXY_SECONDS)
     before = packet_filter.everything(cluster.nodes)
     with phases.phase("firewall.yml on a running cluster"):
         run = cluster.site.run(playbook=FIREWALL)
     return Guard(run, before, packet_filter.everything(cluster.nodes))
+
+
+def _unwritten(cluster: Cluster) -> str:
+    """Pods that kube-proxy of some node does not know yet: what it writes later would be taken for our doing."""
+    wanted = {f"{pod['status']['podIP']}:{PORT}" for pod in Web(cluster).pods()}
+    rules = packet_filter.everything(cluster.nodes)
+    missing = {name: [pod for pod in wanted if f" {pod}\n" not in text] for name, text in rules.items()}
+    return ", ".join(f"{' '.join(pods)} on {name}" for name, pods in missing.items() if pods)
 
 
 def test_every_node_has_our_chains_in_both_families(guard: Guard, cluster: Cluster) -> None:
