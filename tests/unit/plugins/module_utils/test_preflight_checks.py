@@ -76,6 +76,7 @@ EXTERNAL = Wanted(load_balancer="external", endpoint="api.kubernetes.internal", 
 EXTERNAL_WORKER = replace(WORKER, load_balancer="external", endpoint="api.kubernetes.internal")
 API_SERVER = Listener(6443, "kube-apiserver", "::")
 HAPROXY = Listener(6443, "haproxy", VIP)
+OVN = Link("ovn-k8s-mp0", 1400, "0a:58:0a:f4:00:02", True, (Address("10.244.0.2", 24, "global"),))
 HOLDER = ETH0._replace(addresses=(*ETH0.addresses, Address(VIP, 32, "global")))
 
 
@@ -442,6 +443,25 @@ NETWORK = [
         Wanted(),
         ["leftovers:warning"],
         id="devices of the pod network",
+    ),
+    pytest.param(
+        {"network": network(ETH0, OVN), "cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(),
+        [],
+        id="a device of a pod network that nobody knows",
+    ),
+    pytest.param({"network": network(ETH0, OVN)}, Wanted(), ["cidr-address-overlap:error"], id="such a device before"),
+    pytest.param(
+        {"cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(pod_cidr="192.0.2.0/24"),
+        ["cidr-address-overlap:error"],
+        id="a node in the network of its pods",
+    ),
+    pytest.param(
+        {"network": network(ETH0, OVN), "cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(pod_cidr="10.32.0.0/16", service_cidr="10.244.0.0/16"),
+        ["cidr-address-overlap:error"],
+        id="another device of a node in the network of Services",
     ),
     pytest.param(
         {"network": routes(Route("10.244.7.0/24", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="into"
