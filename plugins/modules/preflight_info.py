@@ -108,6 +108,7 @@ options:
     description:
       - Whether control plane nodes run a member of etcd each.
       - Before the member of a control plane host is there, the time that writes to the disk take is measured.
+      - With V(false), data of etcd on the host are those of an etcd of its own, and are left alone.
     type: bool
     default: true
   image_repository:

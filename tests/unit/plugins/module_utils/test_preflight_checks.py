@@ -701,6 +701,12 @@ KUBERNETES = [
     ),
     pytest.param({"cluster": ClusterFiles(etcd_data=True)}, WORKER, ["leftovers:warning"], id="etcd data on a worker"),
     pytest.param(
+        {"cluster": ClusterFiles(etcd_data=True)}, Wanted(local_etcd=False), [], id="data of an external etcd"
+    ),
+    pytest.param(
+        {"cluster": ClusterFiles(etcd_data=True)}, replace(WORKER, local_etcd=False), [], id="of one on a worker"
+    ),
+    pytest.param(
         {"cluster": ClusterFiles(etcd_data=True, manifests=("etcd.yaml",))},
         Wanted(),
         ["leftovers:error", "leftovers:warning"],
