@@ -42,15 +42,15 @@ def check_leftovers(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]
     etcd_data = cluster.etcd_data and wanted.local_etcd
     if etcd_data and wanted.role == CONTROL_PLANE:
         yield Observation(
-            "data of an etcd member in /var/lib/etcd, and no kubeconfig beside it",
-            "an empty /var/lib/etcd",
+            f"data of an etcd member in {wanted.etcd_folder}, and no kubeconfig beside it",
+            f"an empty {wanted.etcd_folder}",
             severity=ERROR,
-            remedy="If nobody needs these data: kubeadm reset, then remove /var/lib/etcd/member. "
+            remedy=f"If nobody needs these data: kubeadm reset, then remove {wanted.etcd_folder}/member. "
             "Otherwise save them first.",
         )
     remains = [f"/etc/kubernetes/{name}" for name in cluster.credentials]
     remains += [f"/etc/kubernetes/manifests/{name}" for name in cluster.manifests]
-    remains += ["/var/lib/etcd/member"] if etcd_data and wanted.role != CONTROL_PLANE else []
+    remains += [f"{wanted.etcd_folder}/member"] if etcd_data and wanted.role != CONTROL_PLANE else []
     remains += ["/var/lib/kubelet/pki"] if cluster.kubelet_certificates else []
     remains += [f"/etc/cni/net.d/{name}" for name in cluster.cni_configurations]
     remains += [f"link {link.name}" for link in snapshot.network.links if link.name in _POD_NETWORK_DEVICES]

@@ -111,6 +111,10 @@ options:
       - With V(false), data of etcd on the host are those of an etcd of its own, and are left alone.
     type: bool
     default: true
+  etcd_folder:
+    description: Folder in which such a member has its data, as in kubeadm's C(etcd.local.dataDir).
+    type: str
+    default: /var/lib/etcd
   image_repository:
     description: Repository of Kubernetes' images.
     type: str
@@ -512,6 +516,7 @@ def argument_spec() -> dict[str, Any]:
         "endpoint_in_hosts": {"type": "bool", "default": True},
         "control_plane_addresses": {"type": "list", "elements": "str", "default": []},
         "local_etcd": {"type": "bool", "default": True},
+        "etcd_folder": {"type": "str", "default": "/var/lib/etcd"},
         "image_repository": {"type": "str", "default": "registry.k8s.io"},
         "image_sources": {
             "type": "list",
@@ -582,6 +587,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         cgroup_v1_allowed=params["cgroup_v1_allowed"],
         kernel_modules=tuple(params["kernel_modules"]),
         local_etcd=params["local_etcd"],
+        etcd_folder=params["etcd_folder"].rstrip("/"),
         image_repository=params["image_repository"],
         sandbox_image=params["sandbox_image"],
         containerd_source=params["containerd_source"],

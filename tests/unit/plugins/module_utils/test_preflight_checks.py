@@ -883,6 +883,22 @@ def test_says_how_slow_the_disk_is():
     assert finding.expected == "at most 100 ms"
 
 
+def test_etcd_may_have_its_data_elsewhere():
+    wanted = Wanted(etcd_folder="/data/etcd")
+    small = host(**storage(disks=(Disk(("/data/etcd",), 100),)))
+    assert run_checks(small, wanted)[0].expected == "at least 1092 MiB"
+    assert run_checks(small, replace(WORKER, etcd_folder="/data/etcd")) == []
+    mounts = {"/data/etcd": Mount("/data", "ext4", frozenset({"ro"}))}
+    findings = run_checks(host(**storage(mounts=mounts, write_seconds=0.25)), wanted)
+    assert [finding.found for finding in findings] == [
+        "/data is mounted read-only (/data/etcd)",
+        "one in ten writes to the file system of /data/etcd takes 250 ms or longer",
+    ]
+    (finding,) = run_checks(host(cluster=ClusterFiles(etcd_data=True)), wanted)
+    assert finding.expected == "an empty /data/etcd"
+    assert "remove /data/etcd/member." in finding.remedy
+
+
 def test_many_programs_are_shortened():
     (finding,) = run_checks(host(**software(programs=tuple("abcdef"))), Wanted())
     assert finding.found == "a, b, c, d and 2 more"

@@ -82,6 +82,7 @@ def test_every_option_reaches_the_checks():
         "control_plane_addresses": ["192.0.2.11", "192.0.2.12"],
         "endpoint": "api.example.com",
         "local_etcd": False,
+        "etcd_folder": "/data/etcd/",
         "image_repository": "registry.example.com",
         "sandbox_image": "registry.example.com/pause:3.10",
         "containerd_source": "docker",
@@ -90,6 +91,7 @@ def test_every_option_reaches_the_checks():
     assert wanted.endpoint_by_dns
     assert wanted.control_plane_addresses == ("192.0.2.11", "192.0.2.12")
     assert not wanted.local_etcd
+    assert wanted.etcd_folder == "/data/etcd"
     assert wanted.image_repository == "registry.example.com"
     assert wanted.sandbox_image == "registry.example.com/pause:3.10"
     assert wanted.containerd_source == "docker"
