@@ -67,6 +67,19 @@ def ask(address: str, port: int, *, seconds: float, authority: str = "", name: s
         return _identify(connection, authority, name or address) if authority else Answer(OPEN)
 
 
+def speaks_tls(address: str, port: int, *, seconds: float, name: str = "") -> bool:
+    """Whether a server makes a TLS connection, whoever it is; a load balancer without backends does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((address, port), seconds) as connection:
+            context.wrap_socket(connection, server_hostname=name or address).close()
+    except OSError:
+        return False
+    return True
+
+
 def verify_as_go(context: ssl.SSLContext) -> None:
     """Accept the certificates that Kubernetes and containerd accept.
 

@@ -27,6 +27,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_pro
     UNROUTABLE,
     Answer,
     ask,
+    speaks_tls,
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -165,6 +166,15 @@ def test_a_server_whose_certificate_has_expired_is_still_of_the_cluster(api_serv
 
 def test_an_expired_certificate_of_another_cluster(api_server):
     assert asked(api_server(OTHER, NOW - datetime.timedelta(days=9000))).outcome == FOREIGN
+
+
+def test_a_server_with_tls_whoever_it_is(api_server):
+    assert speaks_tls("127.0.0.1", api_server(OTHER), seconds=5, name="api.kubernetes.internal")
+
+
+def test_a_server_that_closes_or_is_not_there_has_no_tls(serve):
+    assert not speaks_tls("127.0.0.1", serve(lambda connection: connection.close()), seconds=5)
+    assert not speaks_tls("127.0.0.1", 1, seconds=5)
 
 
 def test_asks_for_the_name(serve, tmp_path):
