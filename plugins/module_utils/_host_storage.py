@@ -74,17 +74,31 @@ class Storage:
         return (self.mounts or {}).get(folder)
 
 
-def read_storage(root: Path, *, measure: bool) -> Storage:
+def state_folders(etcd_folder: str) -> tuple[str, ...]:
+    """Where state will lie when etcd has its data in a folder."""
+    return tuple(etcd_folder if folder == ETCD_FOLDER else folder for folder in STATE_FOLDERS)
+
+
+def written_folders(etcd_folder: str) -> tuple[str, ...]:
+    """What a run writes to then."""
+    return tuple(etcd_folder if folder == ETCD_FOLDER else folder for folder in WRITTEN_FOLDERS)
+
+
+def read_storage(root: Path, *, measure: bool, etcd_folder: str = ETCD_FOLDER) -> Storage:
     """Read the file systems.
 
     :arg measure: write to the file system of etcd as well; the file has no name and is gone when it is closed.
     """
     mounts = list(parse_mounts(_text(root / "proc/self/mounts")))
     return Storage(
-        disks=_read_disks(root),
-        mounts={folder: mount for folder in (*WRITTEN_FOLDERS, CNI_FOLDER) for mount in _mount_of(mounts, folder)},
+        disks=_read_disks(root, state_folders(etcd_folder)),
+        mounts={
+            folder: mount
+            for folder in (*written_folders(etcd_folder), CNI_FOLDER)
+            for mount in _mount_of(mounts, folder)
+        },
         zfs_version=_text(root / "sys/module/zfs/version").strip(),
-        write_seconds=measure_writes(nearest_folder(root, ETCD_FOLDER)) if measure else None,
+        write_seconds=measure_writes(nearest_folder(root, etcd_folder)) if measure else None,
     )
 
 
@@ -111,13 +125,13 @@ def nearest_folder(root: Path, folder: str) -> Path:
     return path
 
 
-def _read_disks(root: Path) -> tuple[Disk, ...]:
+def _read_disks(root: Path, folders: Sequence[str]) -> tuple[Disk, ...]:
     """Every file system once, with all folders that lie on it."""
     devices: dict[int, tuple[Path, list[str]]] = {}
-    for folder in STATE_FOLDERS:
+    for folder in folders:
         path = nearest_folder(root, folder)
         devices.setdefault(path.stat().st_dev, (path, []))[1].append(folder)
-    return tuple(_disk(os.statvfs(path), tuple(folders)) for path, folders in devices.values())
+    return tuple(_disk(os.statvfs(path), tuple(held)) for path, held in devices.values())
 
 
 def _disk(space: os.statvfs_result, folders: tuple[str, ...]) -> Disk:

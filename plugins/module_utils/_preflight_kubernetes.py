@@ -38,17 +38,19 @@ def check_leftovers(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]
     cluster = snapshot.cluster
     if cluster.known or cluster.half_joined:
         return
-    if cluster.etcd_data and wanted.role == CONTROL_PLANE:
+    # Where etcd is none of Kubernetes', these are data of the one that the cluster will use.
+    etcd_data = cluster.etcd_data and wanted.local_etcd
+    if etcd_data and wanted.role == CONTROL_PLANE:
         yield Observation(
-            "data of an etcd member in /var/lib/etcd, and no kubeconfig beside it",
-            "an empty /var/lib/etcd",
+            f"data of an etcd member in {wanted.etcd_folder}, and no kubeconfig beside it",
+            f"an empty {wanted.etcd_folder}",
             severity=ERROR,
-            remedy="If nobody needs these data: kubeadm reset, then remove /var/lib/etcd/member. "
+            remedy=f"If nobody needs these data: kubeadm reset, then remove {wanted.etcd_folder}/member. "
             "Otherwise save them first.",
         )
     remains = [f"/etc/kubernetes/{name}" for name in cluster.credentials]
     remains += [f"/etc/kubernetes/manifests/{name}" for name in cluster.manifests]
-    remains += ["/var/lib/etcd/member"] if cluster.etcd_data and wanted.role != CONTROL_PLANE else []
+    remains += [f"{wanted.etcd_folder}/member"] if etcd_data and wanted.role != CONTROL_PLANE else []
     remains += ["/var/lib/kubelet/pki"] if cluster.kubelet_certificates else []
     remains += [f"/etc/cni/net.d/{name}" for name in cluster.cni_configurations]
     remains += [f"link {link.name}" for link in snapshot.network.links if link.name in _POD_NETWORK_DEVICES]
@@ -120,7 +122,7 @@ KUBERNETES_CHECKS = (
             severity=WARNING,
             purpose="The host holds nothing of another cluster. A node of a running cluster and an interrupted run "
             "are recognised and go on. Data of an etcd member without a kubeconfig are an error on a control plane "
-            "node.",
+            "node. With an external etcd its data are not looked at.",
             remedy="Run kubeadm reset on this host, then remove the named files and links, if no cluster needs them.",
         ),
         check_leftovers,

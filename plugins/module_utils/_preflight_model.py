@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import ETCD_FOLDER
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Wanted:
     :arg endpoint_in_hosts: the roles write the endpoint's name into /etc/hosts.
     :arg control_plane_addresses: where the control plane hosts are reached, also those outside of this run.
     :arg local_etcd: a control plane node runs a member of etcd.
+    :arg etcd_folder: where that has its data.
     :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
     :arg containerd_source: distribution or docker, empty for the default of the distribution.
     """
@@ -82,6 +84,7 @@ class Wanted:
     cgroup_v1_allowed: bool = False
     kernel_modules: tuple[str, ...] = ("overlay", "br_netfilter")
     local_etcd: bool = True
+    etcd_folder: str = ETCD_FOLDER
     image_repository: str = "registry.k8s.io"
     sandbox_image: str = ""
     containerd_source: str = ""

@@ -159,7 +159,12 @@ def check_cidr_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observati
 
 
 def check_cidr_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
-    """No address of the host is one that a pod or Service may get."""
+    """No address of the host is one that a pod or Service may get.
+
+    A pod network gives each node an address of its own, on a device of whatever name: on a node of a cluster only the
+    node's interface is judged by the range of the pods.
+    """
+    node = node_address(snapshot, wanted) if snapshot.cluster.known else None
     addresses = [
         (link.name, address)
         for link in snapshot.network.links
@@ -168,7 +173,12 @@ def check_cidr_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[O
         if address.scope == "global"
     ]
     for cluster_range in cluster_ranges(wanted):
-        inside = [f"{address.address} ({name})" for name, address in addresses if address.ip in cluster_range.network]
+        inside = [
+            f"{address.address} ({name})"
+            for name, address in addresses
+            if address.ip in cluster_range.network
+            if node is None or name == node.interface or cluster_range.variable != _PODS
+        ]
         if inside:
             yield Observation(f"{', '.join(inside)} inside {cluster_range}", "no address of the host in this range")
 
@@ -386,7 +396,9 @@ NETWORK_CHECKS = (
         Description(
             id="cidr-address-overlap",
             severity=ERROR,
-            purpose="No address of the host lies in the range of pods or Services; devices of the pod network aside.",
+            purpose="No address of the host lies in the range of pods or Services; devices of the pod network aside. "
+            "On a node of a cluster these may have any name, so that its own interface alone is judged by the range of "
+            "pods.",
             remedy="Choose another range for the cluster, or another address for the interface.",
             variables=_RANGE_VARIABLES,
         ),

@@ -25,6 +25,8 @@ _PRESENT = (OPEN, OURS, FOREIGN, MUTE, REFUSED)
 _HANDSHAKE_SECONDS = 3.0
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED: OpenSSL looks at the time after it has found the CA.
 _TIME_ERRORS = (9, 10)
+# X509_V_FLAG_PARTIAL_CHAIN, for which Python has a name since 3.10.
+_PARTIAL_CHAIN = 0x80000
 
 
 class Answer(NamedTuple):
@@ -65,10 +67,34 @@ def ask(address: str, port: int, *, seconds: float, authority: str = "", name: s
         return _identify(connection, authority, name or address) if authority else Answer(OPEN)
 
 
+def speaks_tls(address: str, port: int, *, seconds: float, name: str = "") -> bool:
+    """Whether a server makes a TLS connection, whoever it is; a load balancer without backends does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((address, port), seconds) as connection:
+            context.wrap_socket(connection, server_hostname=name or address).close()
+    except OSError:
+        return False
+    return True
+
+
+def verify_as_go(context: ssl.SSLContext) -> None:
+    """Accept the certificates that Kubernetes and containerd accept.
+
+    An authority that is given may be an intermediate one, and neither it nor a server has to carry the extensions that
+    Python asks for since 3.13.
+    """
+    flags = (int(context.verify_flags) & ~int(ssl.VERIFY_X509_STRICT)) | _PARTIAL_CHAIN
+    context.verify_flags = ssl.VerifyFlags(flags)
+
+
 def _identify(connection: socket.socket, authority: str, name: str) -> Answer:
     """Whether the server has a certificate of the CA, whatever names stand in it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
+    verify_as_go(context)
     try:
         context.load_verify_locations(cadata=authority)
     except (ssl.SSLError, ValueError):

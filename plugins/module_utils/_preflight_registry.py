@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import verify_as_go
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_repository import (
     has_certificate_authorities,
 )
@@ -112,6 +113,7 @@ def _context(source: Source) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=source.ca or None)
     except ssl.SSLError:
         context = ssl.create_default_context()
+    verify_as_go(context)
     if source.skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -259,7 +259,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
     :arg root: where the host's files begin; a recorded tree in tests.
     """
     uname = os.uname()
-    cluster = _read_cluster_files(root)
+    cluster = _read_cluster_files(root, wanted.etcd_folder)
     network = _read_network(runner, wanted)
     runtime_version = _read_version(runner, "containerd")
     return Snapshot(
@@ -293,7 +293,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         vip_holder=_read_vip_holder(runner, root, wanted, network.links, cluster.authority),
         endpoint=_read_endpoint(wanted, cluster.authority),
         endpoint_resolvable=not wanted.endpoint_by_dns or bool(resolve(wanted.endpoint)),
-        storage=read_storage(root, measure=_shall_get_etcd(cluster, wanted)),
+        storage=read_storage(root, measure=_shall_get_etcd(cluster, wanted), etcd_folder=wanted.etcd_folder),
         software=read_software(runner, root, ask_candidate=_shall_get_containerd(runtime_version, wanted)),
         hosts=parse_hosts(_text(root / "etc/hosts")),
         own_rules=any((root / _FIREWALL_FOLDER / name).exists() for name in ("rules.v4", "rules.v6")),
@@ -527,12 +527,12 @@ def _read_firewalls(runner: Runner, root: Path) -> tuple[str, ...]:
     return tuple(active)
 
 
-def _read_cluster_files(root: Path) -> ClusterFiles:
+def _read_cluster_files(root: Path, etcd_folder: str) -> ClusterFiles:
     """What kubeadm, kubelet, etcd and a pod network have left."""
     kubernetes = root / "etc/kubernetes"
     credentials = tuple(name for name in _CREDENTIALS if (kubernetes / name).exists())
     server, ca_hash = _read_membership(kubernetes)
-    etcd_data = (root / "var/lib/etcd/member").is_dir()
+    etcd_data = (root / etcd_folder.lstrip("/") / "member").is_dir()
     api_server = _text(kubernetes / "manifests/kube-apiserver.yaml")
     return ClusterFiles(
         record=(root / INIT_RECORD).exists(),

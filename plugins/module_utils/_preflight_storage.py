@@ -14,8 +14,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage 
     KUBELET_FOLDER,
     LOG_FOLDER,
     MANIFEST_FOLDER,
-    WRITTEN_FOLDERS,
     Disk,
+    written_folders,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     CONTROL_PLANE,
@@ -44,13 +44,14 @@ _ZFS_WITH_OVERLAY = (2, 2)
 
 def _in_use(disk: Disk, wanted: Wanted) -> list[str]:
     """Folders of a file system that the host will fill."""
-    return [folder for folder in disk.folders if folder != ETCD_FOLDER or wanted.role == CONTROL_PLANE]
+    return [folder for folder in disk.folders if folder != wanted.etcd_folder or wanted.role == CONTROL_PLANE]
 
 
 def _needed_mib(folders: list[str], whole_mib: int, wanted: Wanted) -> int:
     """What of the space that a host needs as a whole falls to some folders."""
     total = sum(share for folder, share in _SHARES.items() if folder != ETCD_FOLDER or wanted.role == CONTROL_PLANE)
-    return int(whole_mib * sum(_SHARES[folder] for folder in folders) / total)
+    shares = {**_SHARES, wanted.etcd_folder: _SHARES[ETCD_FOLDER]}
+    return int(whole_mib * sum(shares[folder] for folder in folders) / total)
 
 
 def check_disk_space(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
@@ -96,7 +97,7 @@ def check_inodes(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
 def check_read_only(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """Everything that a run or kubelet writes to lies on a file system that takes it."""
     points: dict[str, list[str]] = {}
-    for folder in WRITTEN_FOLDERS:
+    for folder in written_folders(wanted.etcd_folder):
         mount = snapshot.storage.mount(folder)
         if mount and "ro" in mount.options:
             points.setdefault(mount.point, []).append(folder)
@@ -140,7 +141,7 @@ def check_etcd_latency(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observati
     seconds = snapshot.storage.write_seconds
     if seconds is None:
         return
-    found = f"one in ten writes to the file system of {ETCD_FOLDER} takes {1000 * seconds:.0f} ms or longer"
+    found = f"one in ten writes to the file system of {wanted.etcd_folder} takes {1000 * seconds:.0f} ms or longer"
     most, recommended = wanted.thresholds.etcd_latency_ms, wanted.thresholds.recommended_etcd_latency_ms
     if 1000 * seconds > most:
         yield Observation(found, f"at most {most} ms", severity=ERROR)
@@ -155,7 +156,7 @@ STORAGE_CHECKS = (
             severity=ERROR,
             purpose="Images, containers, etcd and logs find room. As a whole, a host needs 4096 MiB, below which is an "
             "error; 30720 MiB are recommended for a control plane node and 22528 MiB for a worker, below which is a "
-            "warning. Of every 30 parts 20 are for /var/lib/containerd, 8 for /var/lib/etcd, 2 for /var/lib/kubelet, "
+            "warning. Of every 30 parts 20 are for /var/lib/containerd, 8 for etcd, 2 for /var/lib/kubelet, "
             "/var/log and /etc/kubernetes; each file system is asked for the parts that lie on it. A smaller free "
             "part than kubelet wants (15 % for images, 10 % for pods) is a warning as well. On a host that already "
             "holds images or state nothing of this is an error.",
@@ -213,11 +214,12 @@ STORAGE_CHECKS = (
             purpose="Where a member of etcd is to run, small writes reach the disk fast: 10 ms are recommended, above "
             "100 ms is an error. Writes are made for half a second to a file without a name, and one in ten of the "
             "calmest round decides. It is not measured on a node that has its member already.",
-            remedy="Put /var/lib/etcd on a faster disk, with nothing else on it that writes much.",
+            remedy="Put the data of etcd on a faster disk, with nothing else on it that writes much.",
             variables=(
                 "prereqs_preflight_recommended_etcd_latency_ms",
                 "prereqs_preflight_maximum_etcd_latency_ms",
                 "control_plane_external_etcd",
+                "control_plane_cluster_configuration",
             ),
         ),
         check_etcd_latency,

@@ -13,6 +13,7 @@ TCP = "tcp"
 UDP = "udp"
 # Who calls a port: every node, or the control plane nodes only.
 EVERY_NODE = "node"
+API_SERVER = "kube-apiserver"
 
 # An outer Ethernet, IP, UDP and VXLAN header; WireGuard needs more, and flannel takes care of that itself.
 _OVERHEAD = {4: 50, 6: 70}
@@ -45,7 +46,7 @@ def needed_ports(wanted: Wanted, *, stacked_etcd: bool, overlay_port: int) -> tu
     """
     ports = [Port(TCP, 10250, "kubelet", CONTROL_PLANE)]
     if wanted.role == CONTROL_PLANE:
-        ports.append(Port(TCP, wanted.api_port, "kube-apiserver", EVERY_NODE))
+        ports.append(Port(TCP, wanted.api_port, API_SERVER, EVERY_NODE))
         if stacked_etcd:
             ports += [Port(TCP, 2379, "etcd", CONTROL_PLANE), Port(TCP, 2380, "etcd", CONTROL_PLANE)]
     if overlay_port:

@@ -108,8 +108,13 @@ options:
     description:
       - Whether control plane nodes run a member of etcd each.
       - Before the member of a control plane host is there, the time that writes to the disk take is measured.
+      - With V(false), data of etcd on the host are those of an etcd of its own, and are left alone.
     type: bool
     default: true
+  etcd_folder:
+    description: Folder in which such a member has its data, as in kubeadm's C(etcd.local.dataDir).
+    type: str
+    default: /var/lib/etcd
   image_repository:
     description: Repository of Kubernetes' images.
     type: str
@@ -216,6 +221,8 @@ options:
         that M(groundplane.kubeadm.reachability_info) on the other hosts can measure the way.
       - A node, and a host on which an earlier run was interrupted, gets no such process, so that no program of the
         cluster that is just starting finds its port taken.
+      - Where a cluster answers already behind a load balancer of the operator's, it does not listen on O(api_port),
+        because the balancer could take it for an API server.
       - It listens at the node's address only, answers only who knows O(listen.secret), with no more bytes than it was
         sent, and ends by itself. The kernel shows it as C(gp-reachability).
       - A process that an earlier run has left is ended, with or without this option.
@@ -473,8 +480,18 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repos
     wanted_version,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import facts_of, run_checks
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted, thresholds_for
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
+    EXTERNAL,
+    Wanted,
+    thresholds_for,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_network import node_address
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import (
+    FOREIGN,
+    OPEN,
+    OURS,
+    speaks_tls,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_registry import (
     ask_registry,
     registry_prober,
@@ -487,9 +504,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_
     leave_ports,
     start_listener,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_plan import needed_ports
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_plan import API_SERVER, needed_ports
 
 _REGISTRY_SECONDS = 5.0
+_ENDPOINT_SECONDS = 3.0
 
 
 def argument_spec() -> dict[str, Any]:
@@ -511,6 +529,7 @@ def argument_spec() -> dict[str, Any]:
         "endpoint_in_hosts": {"type": "bool", "default": True},
         "control_plane_addresses": {"type": "list", "elements": "str", "default": []},
         "local_etcd": {"type": "bool", "default": True},
+        "etcd_folder": {"type": "str", "default": "/var/lib/etcd"},
         "image_repository": {"type": "str", "default": "registry.k8s.io"},
         "image_sources": {
             "type": "list",
@@ -581,6 +600,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         cgroup_v1_allowed=params["cgroup_v1_allowed"],
         kernel_modules=tuple(params["kernel_modules"]),
         local_etcd=params["local_etcd"],
+        etcd_folder=params["etcd_folder"].rstrip("/"),
         image_repository=params["image_repository"],
         sandbox_image=params["sandbox_image"],
         containerd_source=params["containerd_source"],
@@ -601,9 +621,22 @@ def listen(snapshot: Snapshot, wanted: Wanted, options: Mapping[str, Any] | None
     if snapshot.cluster.begun:
         left = leave_ports(ports, services=snapshot.services_at(node["address"]))
     else:
-        left = start_listener(ports, address=node["address"], secret=options["secret"], seconds=options["seconds"])
+        kept = [port for port in ports if port.purpose == API_SERVER] if cluster_behind(snapshot, wanted) else []
+        mine = [port for port in ports if port not in kept]
+        left = start_listener(mine, address=node["address"], secret=options["secret"], seconds=options["seconds"])
+        left["ports"] += leave_ports(kept, services=())["ports"]
     until = time.time() + options["seconds"]
     return {"address": node["address"], "mtu": node["mtu"], "role": wanted.role, "until": until, **left}
+
+
+def cluster_behind(snapshot: Snapshot, wanted: Wanted) -> bool:
+    """Whether the operator's load balancer leads to a cluster, and would lead its clients to our listener as well."""
+    if wanted.load_balancer != EXTERNAL or snapshot.endpoint is None:
+        return False
+    if snapshot.endpoint.outcome != OPEN:
+        return snapshot.endpoint.outcome in (OURS, FOREIGN)
+    address = wanted.endpoint_address or wanted.endpoint
+    return speaks_tls(address, wanted.endpoint_port, seconds=_ENDPOINT_SECONDS, name=wanted.endpoint)
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

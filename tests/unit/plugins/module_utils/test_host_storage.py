@@ -141,3 +141,17 @@ def test_a_very_slow_disk_costs_one_write_in_each_round(tmp_path, disk):
 
 def test_the_slow_tenth_of_the_calmest_round():
     assert slow_share([[0.5] * 10, [0.001] * 9 + [0.9], [0.2]]) == 0.001
+
+
+def test_etcd_may_have_its_data_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mounts").write_text("/dev/a / ext4 rw 0 0\n/dev/b /data xfs rw 0 0\n")
+    measured = []
+    monkeypatch.setattr(_host_storage, "measure_writes", measured.append)
+    storage = read_storage(tmp_path, measure=True, etcd_folder="/data/etcd")
+    assert measured == [tmp_path / "data"]
+    assert storage.mount("/data/etcd").point == "/data"
+    assert storage.mount("/var/lib/etcd") is None
+    assert "/data/etcd" in storage.disks[0].folders
+    assert "/var/lib/etcd" not in storage.disks[0].folders

@@ -76,6 +76,7 @@ EXTERNAL = Wanted(load_balancer="external", endpoint="api.kubernetes.internal", 
 EXTERNAL_WORKER = replace(WORKER, load_balancer="external", endpoint="api.kubernetes.internal")
 API_SERVER = Listener(6443, "kube-apiserver", "::")
 HAPROXY = Listener(6443, "haproxy", VIP)
+OVN = Link("ovn-k8s-mp0", 1400, "0a:58:0a:f4:00:02", True, (Address("10.244.0.2", 24, "global"),))
 HOLDER = ETH0._replace(addresses=(*ETH0.addresses, Address(VIP, 32, "global")))
 
 
@@ -444,6 +445,25 @@ NETWORK = [
         id="devices of the pod network",
     ),
     pytest.param(
+        {"network": network(ETH0, OVN), "cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(),
+        [],
+        id="a device of a pod network that nobody knows",
+    ),
+    pytest.param({"network": network(ETH0, OVN)}, Wanted(), ["cidr-address-overlap:error"], id="such a device before"),
+    pytest.param(
+        {"cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(pod_cidr="192.0.2.0/24"),
+        ["cidr-address-overlap:error"],
+        id="a node in the network of its pods",
+    ),
+    pytest.param(
+        {"network": network(ETH0, OVN), "cluster": ClusterFiles(credentials=("kubelet.conf",))},
+        Wanted(pod_cidr="10.32.0.0/16", service_cidr="10.244.0.0/16"),
+        ["cidr-address-overlap:error"],
+        id="another device of a node in the network of Services",
+    ),
+    pytest.param(
         {"network": routes(Route("10.244.7.0/24", ("eth0",)))}, Wanted(), ["cidr-route-overlap:error"], id="into"
     ),
     pytest.param({"network": routes(Route("10.96.0.0/12", ("eth0",)))}, Wanted(), [], id="to all Services"),
@@ -681,6 +701,12 @@ KUBERNETES = [
     ),
     pytest.param({"cluster": ClusterFiles(etcd_data=True)}, WORKER, ["leftovers:warning"], id="etcd data on a worker"),
     pytest.param(
+        {"cluster": ClusterFiles(etcd_data=True)}, Wanted(local_etcd=False), [], id="data of an external etcd"
+    ),
+    pytest.param(
+        {"cluster": ClusterFiles(etcd_data=True)}, replace(WORKER, local_etcd=False), [], id="of one on a worker"
+    ),
+    pytest.param(
         {"cluster": ClusterFiles(etcd_data=True, manifests=("etcd.yaml",))},
         Wanted(),
         ["leftovers:error", "leftovers:warning"],
@@ -855,6 +881,22 @@ def test_says_how_slow_the_disk_is():
     (finding,) = run_checks(host(**storage(write_seconds=0.2504)), Wanted())
     assert finding.found == "one in ten writes to the file system of /var/lib/etcd takes 250 ms or longer"
     assert finding.expected == "at most 100 ms"
+
+
+def test_etcd_may_have_its_data_elsewhere():
+    wanted = Wanted(etcd_folder="/data/etcd")
+    small = host(**storage(disks=(Disk(("/data/etcd",), 100),)))
+    assert run_checks(small, wanted)[0].expected == "at least 1092 MiB"
+    assert run_checks(small, replace(WORKER, etcd_folder="/data/etcd")) == []
+    mounts = {"/data/etcd": Mount("/data", "ext4", frozenset({"ro"}))}
+    findings = run_checks(host(**storage(mounts=mounts, write_seconds=0.25)), wanted)
+    assert [finding.found for finding in findings] == [
+        "/data is mounted read-only (/data/etcd)",
+        "one in ten writes to the file system of /data/etcd takes 250 ms or longer",
+    ]
+    (finding,) = run_checks(host(cluster=ClusterFiles(etcd_data=True)), wanted)
+    assert finding.expected == "an empty /data/etcd"
+    assert "remove /data/etcd/member." in finding.remedy
 
 
 def test_many_programs_are_shortened():

@@ -27,6 +27,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_pro
     UNROUTABLE,
     Answer,
     ask,
+    speaks_tls,
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -51,11 +52,13 @@ class Authority(NamedTuple):
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime.datetime) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime.datetime, issuer: x509.Name = CA_NAME
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(CA_NAME)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW - HUNDRED_YEARS / 4)
@@ -63,12 +66,13 @@ def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime.
     )
 
 
-def new_authority() -> Authority:
-    """A CA as `kubeadm init phase certs ca` makes it."""
+def new_authority(issuer: x509.Name = CA_NAME, signer: ec.EllipticCurvePrivateKey | None = None) -> Authority:
+    """A CA as `kubeadm init phase certs ca` makes it, or one that another authority has signed."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(CA_NAME, key, NOW + HUNDRED_YEARS).add_extension(x509.BasicConstraints(True, None), True)
+    builder = _builder(CA_NAME, key, NOW + HUNDRED_YEARS, issuer)
+    builder = builder.add_extension(x509.BasicConstraints(True, None), True)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    return Authority(builder.add_extension(identifier, False).sign(key, hashes.SHA256()), key)
+    return Authority(builder.add_extension(identifier, False).sign(signer or key, hashes.SHA256()), key)
 
 
 OWN = new_authority()
@@ -143,6 +147,13 @@ def test_a_server_of_the_cluster(api_server):
     assert asked(api_server(OWN)) == Answer(OURS)
 
 
+def test_a_cluster_whose_ca_is_an_intermediate_one(api_server):
+    root = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "company")])
+    intermediate = new_authority(issuer=root, signer=ec.generate_private_key(ec.SECP256R1()))
+    assert asked(api_server(intermediate), intermediate.pem) == Answer(OURS)
+    assert asked(api_server(OWN), intermediate.pem).outcome == FOREIGN
+
+
 def test_a_server_of_another_cluster(api_server):
     answer = asked(api_server(OTHER))
     assert answer.outcome == FOREIGN
@@ -155,6 +166,15 @@ def test_a_server_whose_certificate_has_expired_is_still_of_the_cluster(api_serv
 
 def test_an_expired_certificate_of_another_cluster(api_server):
     assert asked(api_server(OTHER, NOW - datetime.timedelta(days=9000))).outcome == FOREIGN
+
+
+def test_a_server_with_tls_whoever_it_is(api_server):
+    assert speaks_tls("127.0.0.1", api_server(OTHER), seconds=5, name="api.kubernetes.internal")
+
+
+def test_a_server_that_closes_or_is_not_there_has_no_tls(serve):
+    assert not speaks_tls("127.0.0.1", serve(lambda connection: connection.close()), seconds=5)
+    assert not speaks_tls("127.0.0.1", 1, seconds=5)
 
 
 def test_asks_for_the_name(serve, tmp_path):

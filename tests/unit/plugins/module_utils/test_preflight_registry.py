@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -17,6 +20,9 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_reg
     sources_of,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Registry
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 REGISTRY = Source("https://registry.k8s.io")
 MIRROR = Source("http://user:secret@192.0.2.3:5000")
@@ -139,6 +145,78 @@ def test_no_answer_at_all(server):
     assert "refused" in registry_prober(5, {"http_proxy": "", "no_proxy": "*"})(Source("http://127.0.0.1:1"))
     assert registry_prober(5, {})(Source("no address"))
     assert registry_prober(5, {})(Source(address.replace("http:", "https:"), ca="no PEM", skip_verify=True))
+
+
+def name(text):
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+
+def certificate(subject, issuer, key, signer, extension):
+    """A certificate with one extension, and without those that many private authorities leave out."""
+    now = datetime.datetime(2026, 1, 1)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=9000))
+        .not_valid_after(now + datetime.timedelta(days=9000))
+        .add_extension(extension, False)
+        .sign(signer, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    """A registry with TLS; returns its address and its authority, which is signed by another one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            """Keep the tests' output clean."""
+
+    root, authority, key = (ec.generate_private_key(ec.SECP256R1()) for _number in range(3))
+    alternatives = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    plain, pem = serialization.NoEncryption(), serialization.Encoding.PEM
+    path = tmp_path / "registry.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        + certificate("registry", "intermediate", key, authority, alternatives)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    running = HTTPServer(("127.0.0.1", 0), Handler)
+    running.socket = context.wrap_socket(running.socket, server_side=True)
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    constraints = x509.BasicConstraints(True, None)
+    yield (
+        f"https://127.0.0.1:{running.server_port}",
+        certificate("intermediate", "root", authority, root, constraints).decode(),
+        certificate("intermediate", "root", root, root, constraints).decode(),
+    )
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["Python 3.8", "Python 3.13"])
+def test_trusts_what_containerd_trusts(tls_server, monkeypatch, strict):
+    create = ssl.create_default_context
+
+    def create_context(**options):
+        context = create(**options)
+        if strict:
+            context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", create_context)
+    address, authority, other = tls_server
+    assert registry_prober(5, {})(Source(address, ca=authority)) == ""
+    assert "certificate" in registry_prober(5, {})(Source(address, ca=other))
 
 
 def test_asks_through_the_proxy(server):

@@ -509,6 +509,13 @@ def test_rules_of_role_firewall(recorded, ip, files, expected):
     assert read_snapshot(ip(), DECIDED, root=recorded).own_rules is expected
 
 
+@pytest.mark.parametrize(("folder", "expected"), [("/data/etcd", True), ("/var/lib/etcd", False)])
+def test_data_of_etcd_elsewhere(recorded, ip, folder, expected):
+    write(recorded, "data/etcd/member/snap/db")
+    wanted = replace(DECIDED, etcd_folder=folder)
+    assert read_snapshot(ip(), wanted, root=recorded).cluster.etcd_data is expected
+
+
 def test_other_state_of_the_machine(recorded, ip):
     write(recorded, "run/systemd/resolve/resolv.conf", "nameserver 192.0.2.53\n")
     write(recorded, "sys/fs/selinux/enforce", "1")

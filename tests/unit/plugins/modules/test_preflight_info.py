@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import REFUSED, Answer
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import (
+    FOREIGN,
+    OPEN,
+    OURS,
+    REFUSED,
+    Answer,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import ClusterFiles, Listener
 from ansible_collections.groundplane.kubeadm.plugins.modules import preflight_info
 
@@ -82,6 +88,7 @@ def test_every_option_reaches_the_checks():
         "control_plane_addresses": ["192.0.2.11", "192.0.2.12"],
         "endpoint": "api.example.com",
         "local_etcd": False,
+        "etcd_folder": "/data/etcd/",
         "image_repository": "registry.example.com",
         "sandbox_image": "registry.example.com/pause:3.10",
         "containerd_source": "docker",
@@ -90,6 +97,7 @@ def test_every_option_reaches_the_checks():
     assert wanted.endpoint_by_dns
     assert wanted.control_plane_addresses == ("192.0.2.11", "192.0.2.12")
     assert not wanted.local_etcd
+    assert wanted.etcd_folder == "/data/etcd"
     assert wanted.image_repository == "registry.example.com"
     assert wanted.sandbox_image == "registry.example.com/pause:3.10"
     assert wanted.containerd_source == "docker"
@@ -183,6 +191,24 @@ def test_takes_no_port_from_a_program_that_may_just_be_starting(preflight, monke
         8472: "unmeasured",
     }
     assert (listener["address"], listener["problem"]) == ("192.0.2.11", "")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tls", "listening"),
+    [(OPEN, True, False), (OPEN, False, True), (OURS, None, False), (FOREIGN, None, False), (REFUSED, None, True)],
+)
+def test_a_load_balancer_does_not_take_the_listener_for_an_api_server(preflight, monkeypatch, outcome, tls, listening):
+    started, asked = [], []
+    monkeypatch.setattr(preflight_info, "speaks_tls", lambda *where, **how: asked.append(where) or tls)
+    monkeypatch.setattr(
+        preflight_info, "start_listener", lambda ports, **options: started.extend(ports) or {"ports": [], "problem": ""}
+    )
+    balancer = {"load_balancer": "external", "endpoint": "api.example.com", "endpoint_address": "192.0.2.200"}
+    result = preflight(host(endpoint=Answer(outcome)), listen=LISTEN, **balancer)
+    assert (6443 in [port.number for port in started]) is listening
+    left = [(port["port"], port["state"]) for port in result["facts"]["listener"]["ports"]]
+    assert left == ([] if listening else [(6443, "unmeasured")])
+    assert asked == ([("192.0.2.200", 6443)] if outcome == OPEN else [])
 
 
 @pytest.mark.parametrize("options", [{}, {"listen": LISTEN, "node_ip": "192.0.2.99"}])
