@@ -21,6 +21,7 @@ RENDERED = (
     "__cluster_endpoint_address",
     "__cluster_api_server",
     "__cluster_control_plane_addresses",
+    "__cluster_active_nodes",
 )
 
 
@@ -31,6 +32,7 @@ def host(
     node = {"name": f"m{number}", "addresses": [f"192.0.2.{number}", f"m{number}"], "control_plane": True}
     return {
         "__cluster_node": {"address": f"192.0.2.{number}"},
+        "__cluster_preflight": {"facts": {"hostname": f"M{number}"}},
         "node_name": f"m{number}",
         "__cluster_control_plane": {
             "installed": installed or ready,
@@ -60,6 +62,8 @@ CASES: dict[str, tuple[list[dict[str, Any]], int]] = {
     "virtual": ([host(1, ready=True)], 1),
     "external": ([host(1)], 1),
     "external_by_dns": ([host(1)], 1),
+    # What a persistent cache of facts says of the host is out of date.
+    "renamed": ([{**host(1), "node_name": "former"}], 1),
 }
 VARIABLES: dict[str, dict[str, Any]] = {
     "departing": {"__cluster_departing_host": "departing-1"},
@@ -156,3 +160,7 @@ def test_addresses_of_the_control_plane(rendered: dict[str, dict[str, Any]]) -> 
         "m3": "192.0.2.3",
     }
     assert rendered["departing"]["__cluster_control_plane_addresses"] == {"m2": "192.0.2.2"}
+
+
+def test_names_of_nodes_are_those_that_the_hosts_have_now(rendered: dict[str, dict[str, Any]]) -> None:
+    assert rendered["renamed"]["__cluster_active_nodes"] == ["m1"]
