@@ -16,6 +16,9 @@ from tests.e2e.support.lock_outs import ALSO_GOOD, GOOD, KNOWN, REST, SSH, Attem
 from tests.e2e.support.packet_filter import OURS, SERVICE, Rules, everything, of_others, of_ours
 from tests.e2e.support.phases import Phases
 
+# Minutes.
+pytestmark = pytest.mark.long
+
 FIRST = Attempt("none", GOOD, ()).call(60)
 #: With a chain less.
 SECOND = Attempt("none", hook(KNOWN, SSH, REST), ()).call(60)

@@ -14,6 +14,9 @@ from tests.e2e.support.lock_outs import ALSO_GOOD, GOOD, LOCK_OUTS, REFUSED, Att
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.trials import LIMIT_SECONDS, Ended, Round, Trials
 
+# Minutes.
+pytestmark = pytest.mark.long
+
 ROLLBACK_SECONDS = 10
 #: Where the node has to be met before it helps itself.
 LONGER_ROLLBACK_SECONDS = 30
