@@ -51,6 +51,13 @@ def _over(path: str, content: str) -> tuple[str, str]:
     return f"{content} > {copy}; mount --bind {copy} {path}", f"umount {path}"
 
 
+#: One defect that two checks see.
+_SMALL_PACKETS = (
+    f"cat /sys/class/net/eth0/mtu > {_SCRATCH}/mtu; ip link set eth0 mtu 1400",
+    f"ip link set eth0 mtu $(cat {_SCRATCH}/mtu)",
+)
+
+
 def _file(path: str, content: str = "") -> tuple[str, str]:
     """A file that is not there otherwise, with the folders above it."""
     folders = [str(parent) for parent in Path(path).parents]
@@ -192,13 +199,8 @@ TOGETHER = (
         f"ip route add $(cat {_SCRATCH}/route)",
     ),
     Defect("duplicate-hostname", ERROR, SECOND_WORKER, _HOSTNAME[0].format(name="{first_worker}"), _HOSTNAME[1]),
-    Defect(
-        "mtu-mismatch",
-        WARNING,
-        SECOND_WORKER,
-        f"cat /sys/class/net/eth0/mtu > {_SCRATCH}/mtu; ip link set eth0 mtu 1400",
-        f"ip link set eth0 mtu $(cat {_SCRATCH}/mtu)",
-    ),
+    Defect("mtu-mismatch", WARNING, SECOND_WORKER, *_SMALL_PACKETS),
+    Defect("path-mtu", ERROR, SECOND_WORKER, *_SMALL_PACKETS),
     Defect("package-manager", ERROR, SECOND_WORKER, *_file("/var/lib/dpkg/updates/0001")),
     Defect("cgroup-driver", WARNING, SECOND_WORKER, *_file("/etc/containerd/config.toml", _CONTAINERD_CONFIGURATION)),
     Defect("sandbox-image", WARNING, SECOND_WORKER, *_file("/etc/containerd/config.toml", _CONTAINERD_CONFIGURATION)),
@@ -252,7 +254,6 @@ APART = (
         "ip route add unreachable {master_address}",
         "ip route delete unreachable {master_address}",
     ),
-    Defect("path-mtu", ERROR, FIRST_WORKER, "ip link set eth0 mtu 1400", "ip link set eth0 mtu 1500"),
 )
 
 BATCHES = (TOGETHER, APART)
