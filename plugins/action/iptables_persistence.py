@@ -116,8 +116,11 @@ class ActionModule(ActionBase):
 
     def _wait_for_end(self, task_vars: dict[str, Any] | None, change: str, deadline: float) -> dict[str, Any]:
         """What the host says once nothing more will happen to a change, or at the end of all patience."""
+        seconds = 2 * _ATTEMPT_SECONDS
         while True:
-            answer = self._attempt(task_vars, "outcome", change, 2 * _ATTEMPT_SECONDS)
+            answer = self._attempt(task_vars, "outcome", change, seconds)
+            # A host under load may need longer, and nothing is lost by waiting any more.
+            seconds = min(2 * seconds, _AFTERMATH_SECONDS)
             ended = answer.get("outcome") not in (None, PENDING, CONFIRMING, ROLLING_BACK)
             if ended or time.monotonic() > deadline + _AFTERMATH_SECONDS:
                 return answer

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from types import SimpleNamespace
@@ -229,6 +230,21 @@ def test_never_seen_again(play):
     result = play(LOADED, AnsibleConnectionFailure("no route to host"))
     assert "does not answer even after its timer" in result["msg"]
     assert "look at the host's console" in result["msg"]
+
+
+def test_a_slow_host_gets_more_time_to_say_how_it_has_ended(play, monkeypatch):
+    allowed = []
+
+    @contextlib.contextmanager
+    def noted(seconds):
+        allowed.append(seconds)
+        yield
+
+    monkeypatch.setattr(iptables_persistence, "bounded", noted)
+    slow = AnsibleConnectionFailure("no answer within 20 seconds")
+    result = play({**LOADED, "pending": 0.01}, *[slow] * 5, {"outcome": "rolled-back", "counters": COUNTERS})
+    assert result["rolled_back"]
+    assert allowed[1:] == [20, 40, 60, 60, 60]
 
 
 def test_the_rules_cut_the_connection_that_brought_them(play):
