@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -81,7 +82,8 @@ def mishaps(trials: Trials, phases: Phases) -> list[Ended]:
 
         def kill_when_shut() -> None:
             name = trial.node(KILLED_SHUT)
-            trial.doors[name].wait_shut(trial.begun, seconds=60)
+            trial.wait_applied(name)
+            trial.doors[name].wait_shut(time.monotonic(), seconds=60)
             assert trial.insides[name].applied()
             killed_shut.run.kill()
             trial.wait_state(name, ROLLED_BACK)
@@ -94,7 +96,8 @@ def mishaps(trials: Trials, phases: Phases) -> list[Ended]:
 
         def cut_power() -> None:
             name = trial.node(POWER_CUT)
-            trial.doors[name].wait_shut(trial.begun, seconds=60)
+            trial.wait_applied(name)
+            trial.doors[name].wait_shut(time.monotonic(), seconds=60)
             assert trial.insides[name].applied()
             trials.filtered.nodes.kill([name])
             trials.filtered.nodes.start([name])

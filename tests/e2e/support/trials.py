@@ -20,6 +20,8 @@ from tests.e2e.support.waiting import NotInTimeError, wait_for
 #: Bound for the time from the start of ansible-playbook until SSH answers again.
 LIMIT_SECONDS = 90.0
 READY_SECONDS = 120
+#: Without an answer for so long, a door is shut; rules are in force for longer.
+SHUT_SECONDS = 6.0
 
 Result = Mapping[str, Any]
 
@@ -39,8 +41,8 @@ class Ended:
     :arg result: what the module returned; nothing from a controller that was killed.
     :arg shut: whether SSH was shut meanwhile.
     :arg open: whether it answers again.
-    :arg regained: seconds from the beginning until it did for good.
-    :arg without: the longest time without an answer.
+    :arg regained: seconds from the beginning to the end of the longest time without an answer.
+    :arg without: this longest time.
     :arg in_force: rules of ours that were loaded, where the attempt was taken back by the node's timer.
     :arg states: what has become of changes that were begun; nothing where none was, or since the node was switched on.
     """
@@ -138,7 +140,7 @@ class Trials:
                 result=trial.results.get(name, {}),
                 before=before[name],
                 after=self._looks[name],
-                shut=bool(doors[name].failures_since(trial.begun)),
+                shut=doors[name].longest_gap(trial.begun) >= SHUT_SECONDS,
                 open=is_open[name],
                 regained=doors[name].regained(trial.begun),
                 without=doors[name].longest_gap(trial.begun),
