@@ -98,10 +98,10 @@ def test_the_endpoint_leads_to_the_virtual_address_everywhere(growth: Growth) ->
 
     assert {answer.split()[0] for answer in answers.values()} == {nodes.vip}
     found = {
-        name: [line.split()[0] for line in text.splitlines() if endpoint in line.split()]
+        name: {line.split()[0] for line in text.splitlines() if endpoint in line.split()}
         for name, text in inside.items()
     }
-    assert found == {name: [nodes.vip] for name in nodes.names}
+    assert found == {name: {nodes.vip} for name in nodes.names}
 
 
 def test_the_workers_keep_their_identity(growth: Growth) -> None:
