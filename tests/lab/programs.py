@@ -21,7 +21,7 @@ from tests.lab.progress import Counter, Report, step
 from tests.lab.recipes import finished_folder
 from tests.lab.settings import Paths
 from tests.lab.toolchain import ensure_go
-from tests.lab.versions import MODULES_FOLDER, module_version, without_v
+from tests.lab.versions import MODULES_FOLDER, calico_version, module_version, without_v
 
 PAUSE_SOURCE = Path(__file__).resolve().parent / "pause" / "pause.c"
 
@@ -100,6 +100,16 @@ FLANNEL = Group(
 #: builds that one, because the module proxy refuses every version of github.com/flannel-io/cni-plugin. It reads the
 #: same subnet.env and the same configuration, and calls the same bridge plugin.
 FLANNEL_CNI_PLUGIN = Group("flannel-cni-plugin", "github.com/containernetworking/plugins", stamps=_CNI_STAMP)
+
+#: Without C, felix has no eBPF data plane; it filters with iptables or nftables, as canal's manifest has it.
+CALICO = Group(
+    "calico",
+    "github.com/projectcalico/calico",
+    stamps={
+        "github.com/projectcalico/calico/pkg/buildinfo.Version": calico_version(),
+        "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": calico_version(),
+    },
+)
 CRI_TOOLS = Group(
     "cri-tools",
     "sigs.k8s.io/cri-tools",
@@ -107,7 +117,7 @@ CRI_TOOLS = Group(
 )
 CNI_PLUGINS = Group("cni-plugins", "github.com/containernetworking/plugins", stamps=_CNI_STAMP)
 
-GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CRI_TOOLS, CNI_PLUGINS)
+GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CALICO, CRI_TOOLS, CNI_PLUGINS)
 
 
 def folder(paths: Paths, group: Group) -> Path:
