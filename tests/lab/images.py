@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes the images of a cluster, under their official names, from the compiled programs.
 
-Paths, users and commands inside the images are those of the official ones as far as kubeadm, flannel's manifest and
+Paths, users and commands inside the images are those of the official ones as far as kubeadm, the manifests and
 the programs themselves rely on them.
 """
 
@@ -78,7 +78,14 @@ def kubernetes_images(paths: Paths) -> list[Image]:
 
 def flannel_images(paths: Paths) -> list[Image]:
     """Images that flannel's manifest names."""
-    return [_flannel_image(paths, reference) for reference in manifests.images_of_manifest(paths)]
+    manifest = manifests.flannel_manifest(paths)
+    return [_flannel_image(paths, reference) for reference in manifests.images_of_manifest(manifest)]
+
+
+def metallb_images(paths: Paths) -> list[Image]:
+    """Images that MetalLB's manifest names."""
+    manifest = manifests.metallb_manifest(paths)
+    return [_metallb_image(paths, reference) for reference in manifests.images_of_manifest(manifest)]
 
 
 def test_image() -> Image:
@@ -88,7 +95,7 @@ def test_image() -> Image:
 
 def ensure_images(paths: Paths, report: Report) -> None:
     """Make the images that the registry's storage does not hold as their recipes of today would make them."""
-    images = [*kubernetes_images(paths), *flannel_images(paths), test_image()]
+    images = [*kubernetes_images(paths), *flannel_images(paths), *metallb_images(paths), test_image()]
     stored = registry_storage.StoredImages(paths.registry)
     missing = [image for image in images if not stored.holds(image.repository, image.tag, _recipe(image))]
     if not missing:
@@ -195,3 +202,13 @@ def _flannel_image(paths: Paths, reference: str) -> Image:
         entry = Entry("flannel", programs.program(paths, programs.FLANNEL_CNI_PLUGIN, "flannel"))
         return Image(reference, (entry,), Configuration(command=("sh",)), Base.BUSYBOX)
     raise LabError(f"flannel's manifest names the image {reference}, which the lab cannot make; add it to images.py.")
+
+
+def _metallb_image(paths: Paths, reference: str) -> Image:
+    name = split_reference(reference)[1].rpartition("/")[2]
+    if name not in ("controller", "speaker"):
+        raise LabError(
+            f"MetalLB's manifest names the image {reference}, which the lab cannot make; add it to images.py."
+        )
+    entry = Entry(name, programs.program(paths, programs.METALLB, name))
+    return Image(reference, (entry,), Configuration(entrypoint=(f"/{name}",)))

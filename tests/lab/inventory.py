@@ -52,12 +52,14 @@ def source_variables(source: Source, minor: str) -> dict[str, Any]:
     web = f"http://{HOST_ADDRESS}:{WEB_PORT}"
     packages = f"{web}/core:/stable:/{minor}/deb/"
     mirror = {"url": f"http://{HOST_ADDRESS}:{REGISTRY_PORT}"}
+    metallb = "metallb/metallb/v{{ metallb_version }}/config/manifests/metallb-native.yaml"
     flannel = "flannel-io/flannel/releases/download/v{{ cni_flannel_version }}/kube-flannel.yml"
     return {
         "kube_packages_repository_url": packages,
         "kube_packages_repository_key_url": f"{packages}Release.key",
         "containerd_registry_mirrors": {registry: [dict(mirror)] for registry in MIRRORED_REGISTRIES},
         "cni_flannel_manifest_url": f"{web}/{flannel}",
+        "metallb_manifest_url": f"{web}/{metallb}",
     }
 
 

@@ -53,3 +53,8 @@ def kubernetes_version() -> str:
 def flannel_version() -> str:
     """Version of flannel that the lab builds."""
     return module_version("flannel", "github.com/flannel-io/flannel")
+
+
+def metallb_version() -> str:
+    """Version of MetalLB that the lab builds."""
+    return module_version("metallb", "go.universe.tf/metallb")
