@@ -54,6 +54,7 @@ def test_built_programs_come_from_the_mirrors_of_the_lab():
     assert variables["kube_packages_repository_key_url"].endswith("/core:/stable:/v1.36/deb/Release.key")
     assert variables["containerd_registry_mirrors"]["quay.io"] == [{"url": "http://10.77.0.1:5000"}]
     assert "v{{ cni_flannel_version }}/" in variables["cni_flannel_manifest_url"]
+    assert "v{{ metallb_version }}/" in variables["metallb_manifest_url"]
 
 
 def test_upstream_needs_no_variables():

@@ -72,6 +72,16 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         {"cluster_endpoint_address": "198.51.100.80", "firewall_api_sources": ["198.51.100.81"]},
     ),
     "own_network": (MASTERS, WORKERS, {"cluster_cni": "none", "firewall_features": ["calico-vxlan", "metallb"]}),
+    "metallb": (
+        MASTERS,
+        WORKERS,
+        {
+            "metallb_enabled": True,
+            "metallb_address_pools": [{"name": "web", "addresses": ["192.0.2.200-192.0.2.201"]}],
+            "control_plane_kube_proxy_configuration": {"mode": "ipvs"},
+        },
+    ),
+    "metallb_gone": (MASTERS, WORKERS, {"metallb_enabled": True, "metallb_state": "absent"}),
     "ipvs": (MASTERS, WORKERS, {"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}),
     "own_ports": (
         MASTERS,
@@ -198,6 +208,14 @@ MASTER_PORTS = {"tcp/22", "tcp/6443", "tcp/2379,2380", "tcp/10250"}
         ("external_etcd-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/8472"}),
         ("external_balancer-m1", {*MASTER_PORTS, "udp/8472"}),
         ("own_network-w21", {"tcp/22", "tcp/10250", "udp/4789", "tcp/7946", "udp/7946"}),
+        (
+            "metallb-w21",
+            {
+                *("tcp/22", "tcp/10250", "udp/8472", "tcp/7946", "udp/7946"),
+                *("tcp/30000:32767", "udp/30000:32767"),
+            },
+        ),
+        ("metallb_gone-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", "tcp/30000:32767", "udp/30000:32767"}),
         ("own_ports-w21", {"tcp/22", "tcp/10250", "udp/4790"}),
         ("not_over_ssh-m1", {"tcp/2022", "tcp/6443", "tcp/2379,2380", "tcp/10250", "udp/8472"}),
