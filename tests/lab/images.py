@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes the images of a cluster, under their official names, from the compiled programs.
 
-Paths, users and commands inside the images are those of the official ones as far as kubeadm, the manifests
-of flannel and canal, and the programs themselves rely on them.
+Paths, users and commands inside the images are those of the official ones as far as kubeadm, the manifests and
+the programs themselves rely on them.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,11 @@ def calico_images(paths: Paths) -> list[Image]:
     return [_calico_image(paths, reference) for reference in manifests.images_of_calico(paths)]
 
 
+def metallb_images(paths: Paths) -> list[Image]:
+    """Images that MetalLB's manifest names."""
+    return [_metallb_image(paths, reference) for reference in manifests.images_of_metallb(paths)]
+
+
 def test_image() -> Image:
     """Return the image for end-to-end tests: a shell, a web server and clients."""
     return Image(TEST_IMAGE, (), Configuration(command=("sh",)), Base.BUSYBOX)
@@ -101,7 +107,8 @@ def test_image() -> Image:
 
 def ensure_images(paths: Paths, report: Report) -> None:
     """Make the images that the registry's storage does not hold as their recipes of today would make them."""
-    images = [*kubernetes_images(paths), *flannel_images(paths), *calico_images(paths), test_image()]
+    made = [kubernetes_images(paths), flannel_images(paths), calico_images(paths), metallb_images(paths)]
+    images = [*itertools.chain.from_iterable(made), test_image()]
     stored = registry_storage.StoredImages(paths.registry)
     missing = [image for image in images if not stored.holds(image.repository, image.tag, _recipe(image))]
     if not missing:
@@ -243,3 +250,13 @@ def _calico_image(paths: Paths, reference: str) -> Image:
         )
         return Image(reference, entries, Configuration(entrypoint=("/usr/bin/kube-controllers",), user=CALICO_USER))
     raise LabError(f"canal's manifest names the image {reference}, which the lab cannot make; add it to images.py.")
+
+
+def _metallb_image(paths: Paths, reference: str) -> Image:
+    name = split_reference(reference)[1].rpartition("/")[2]
+    if name not in ("controller", "speaker"):
+        raise LabError(
+            f"MetalLB's manifest names the image {reference}, which the lab cannot make; add it to images.py."
+        )
+    entry = Entry(name, programs.program(paths, programs.METALLB, name))
+    return Image(reference, (entry,), Configuration(entrypoint=(f"/{name}",)))

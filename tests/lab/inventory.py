@@ -57,6 +57,7 @@ def source_variables(source: Source, minor: str) -> dict[str, Any]:
     web = f"http://{HOST_ADDRESS}:{WEB_PORT}"
     packages = f"{web}/core:/stable:/{minor}/deb/"
     mirror = {"url": f"http://{HOST_ADDRESS}:{REGISTRY_PORT}"}
+    metallb = "metallb/metallb/v{{ metallb_version }}/config/manifests/metallb-native.yaml"
     flannel = "flannel-io/flannel/releases/download/v{{ cni_flannel_version }}/kube-flannel.yml"
     canal = "projectcalico/calico/v{{ cni_canal_version }}/manifests/canal.yaml"
     return {
@@ -68,6 +69,7 @@ def source_variables(source: Source, minor: str) -> dict[str, Any]:
         # The release that can be built is not always the one that the role has chosen.
         "cni_canal_version": without_v(calico_version()),
         "cni_canal_manifest_checksum": f"sha256:{manifests.CANAL_DIGEST}",
+        "metallb_manifest_url": f"{web}/{metallb}",
     }
 
 

@@ -1,10 +1,10 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Offers the manifests of flannel's and Calico's releases, out of the sources in their Go modules.
+"""Offers the manifests of the releases of flannel, Calico and MetalLB, out of the sources in their Go modules.
 
-A release's kube-flannel.yml is what `kubectl kustomize` prints for a folder of the sources, byte for byte. Calico's
-canal.yaml lies in the sources as it is.
+A release's kube-flannel.yml is what `kubectl kustomize` prints for a folder of the sources, byte for byte. The
+manifests of canal and MetalLB lie in the sources as they are.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from tests.lab import programs
 from tests.lab.process import LabError, run
 from tests.lab.progress import Report, step
 from tests.lab.settings import Paths
-from tests.lab.versions import calico_version, flannel_version
+from tests.lab.versions import calico_version, flannel_version, metallb_version
 
 KUSTOMIZATION = Path("Documentation") / "kustomization" / "kube-flannel"
 CANAL_SOURCE = Path("manifests") / "canal.yaml"
+METALLB_SOURCE = Path("config") / "manifests" / "metallb-native.yaml"
 
 #: Digest of canal.yaml at the tag of Calico's release that modules/calico pins.
 CANAL_DIGEST = "6b8fc10cd5735c44b6ba8ecab4dd7981134ad85fd1ec310def2735bde81e7f53"
@@ -40,10 +41,16 @@ def canal_manifest(paths: Paths) -> Path:
     return paths.web / "projectcalico" / "calico" / calico_version() / CANAL_SOURCE
 
 
+def metallb_manifest(paths: Paths) -> Path:
+    """Path of the manifest below the document root, the same as on raw.githubusercontent.com."""
+    return paths.web / "metallb" / "metallb" / metallb_version() / METALLB_SOURCE
+
+
 def ensure_manifests(paths: Paths, report: Report) -> None:
     """Write the manifests that are not there."""
     _ensure_flannel(paths, report)
     _ensure_canal(paths, report)
+    _ensure_metallb(paths, report)
 
 
 def _ensure_flannel(paths: Paths, report: Report) -> None:
@@ -72,7 +79,17 @@ def _ensure_canal(paths: Paths, report: Report) -> None:
         _write(manifest, content)
 
 
+def _ensure_metallb(paths: Paths, report: Report) -> None:
+    manifest = metallb_manifest(paths)
+    if manifest.exists():
+        return
+    with step(report, f"manifests: MetalLB {metallb_version()}"):
+        sources = programs.module_folder(paths, programs.METALLB, report)
+        _write(manifest, (sources / METALLB_SOURCE).read_bytes())
+
+
 def _write(manifest: Path, content: bytes) -> None:
+    """Write a manifest that is there either whole or not at all."""
     manifest.parent.mkdir(parents=True, exist_ok=True)
     unfinished = manifest.with_suffix(".unfinished")
     unfinished.write_bytes(content)
@@ -88,6 +105,11 @@ def images_of_calico(paths: Paths) -> list[str]:
     """Calico's images in canal's manifest, each once."""
     images = set(read_images(canal_manifest(paths).read_text()))
     return sorted(image for image in images if not image.startswith(f"{REPLACED_IMAGE}:"))
+
+
+def images_of_metallb(paths: Paths) -> list[str]:
+    """Images that MetalLB's manifest names, each once."""
+    return sorted(set(read_images(metallb_manifest(paths).read_text())))
 
 
 def read_images(manifest: str) -> list[str]:

@@ -67,7 +67,8 @@ class Group:
     def recipe(self) -> str:
         """Digest of everything that decides about the result."""
         flags = repr((self.linker_flags(), self.tags, self.with_c, sorted(self.names.items())))
-        return recipes.digest([self.source / "go.mod", self.source / "go.sum", flags])[:12]
+        files = sorted(file for file in self.source.rglob("*") if file.is_file())
+        return recipes.digest([*files, flags])[:12]
 
 
 def _kubernetes_stamps() -> dict[str, str]:
@@ -110,6 +111,7 @@ CALICO = Group(
         "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": calico_version(),
     },
 )
+METALLB = Group("metallb", "go.universe.tf/metallb")
 CRI_TOOLS = Group(
     "cri-tools",
     "sigs.k8s.io/cri-tools",
@@ -117,7 +119,7 @@ CRI_TOOLS = Group(
 )
 CNI_PLUGINS = Group("cni-plugins", "github.com/containernetworking/plugins", stamps=_CNI_STAMP)
 
-GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CALICO, CRI_TOOLS, CNI_PLUGINS)
+GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CALICO, METALLB, CRI_TOOLS, CNI_PLUGINS)
 
 
 def folder(paths: Paths, group: Group) -> Path:

@@ -69,3 +69,8 @@ def flannel_version() -> str:
 def calico_version() -> str:
     """Release of Calico that the lab builds."""
     return module_release("calico", "github.com/projectcalico/calico")
+
+
+def metallb_version() -> str:
+    """Version of MetalLB that the lab builds."""
+    return module_version("metallb", "go.universe.tf/metallb")

@@ -65,6 +65,7 @@ def test_built_programs_come_from_the_mirrors_of_the_lab():
     assert "v{{ cni_flannel_version }}/" in variables["cni_flannel_manifest_url"]
     assert "v{{ cni_canal_version }}/" in variables["cni_canal_manifest_url"]
     assert variables["cni_canal_version"] == without_v(calico_version())
+    assert "v{{ metallb_version }}/" in variables["metallb_manifest_url"]
 
 
 def test_upstream_needs_no_variables():
