@@ -71,7 +71,7 @@ def control_plane_addresses(
     found = {}
     position = {}
     for host in hosts:
-        name = host["ansible_facts"]["nodename"].lower()
+        name = host["__cluster_preflight"]["facts"]["hostname"].lower()
         found[name] = host["__cluster_node"]["address"]
         position[name] = order.index(host["inventory_hostname"])
     for node in nodes:

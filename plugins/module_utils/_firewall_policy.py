@@ -721,7 +721,7 @@ def view_of(hosts: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> Vi
             "hosts": [
                 Host(
                     name=host["inventory_hostname"],
-                    node_name=host["ansible_facts"]["nodename"].lower(),
+                    node_name=host["__cluster_preflight"]["facts"]["hostname"].lower(),
                     address=host["__cluster_node"]["address"],
                     addresses=host["__cluster_preflight"]["facts"]["addresses"],
                 )

@@ -271,7 +271,10 @@ def _test(runner: Runner, plans: Sequence[FamilyPlan]) -> None:
 
 def _load(runner: Runner, plan: FamilyPlan) -> None:
     lines = plan.restore_lines()
-    result = runner.run([plan.tool.restore, "--noflush", WAIT], stdin=table(lines), check=False)
+    # A restore that waits for the lock must not outlive a killed module: it would load the rules after the timer.
+    setpriv = runner.find("setpriv")
+    bound = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+    result = runner.run([*bound, plan.tool.restore, "--noflush", WAIT], stdin=table(lines), check=False)
     if result.rc != 0:
         raise refused(plan.tool, lines, result.stderr or result.stdout)
 

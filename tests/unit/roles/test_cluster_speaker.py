@@ -164,3 +164,4 @@ def test_addresses_of_the_control_plane(rendered: dict[str, dict[str, Any]]) -> 
 
 def test_names_of_nodes_are_those_that_the_hosts_have_now(rendered: dict[str, dict[str, Any]]) -> None:
     assert rendered["renamed"]["__cluster_active_nodes"] == ["m1"]
+    assert rendered["renamed"]["__cluster_control_plane_addresses"] == {"m1": "192.0.2.1"}

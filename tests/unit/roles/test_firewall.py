@@ -38,7 +38,7 @@ def host(number: int, name: str, **variables: Any) -> dict[str, Any]:
     return {
         "node_name": name,
         "__cluster_node": {"address": f"192.0.2.{number}", "interface": "eth0", "mtu": 1500},
-        "__cluster_preflight": {"facts": {"addresses": [f"192.0.2.{number}", f"2001:db8::{number}"]}},
+        "__cluster_preflight": {"facts": {"hostname": name, "addresses": [f"192.0.2.{number}", f"2001:db8::{number}"]}},
         "__firewall_session": {"stdout": "198.51.100.5 50022 192.0.2.1 22"},
         **variables,
     }
@@ -179,7 +179,6 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         "gather_facts": False,
         "vars_files": [str(ROOT / "roles" / role / "vars/main.yml") for role in ROLES],
         "tasks": [
-            {"ansible.builtin.set_fact": {"nodename": "{{ node_name }}", "cacheable": True}},
             *(
                 {"when": f"given.{name} is defined", "ansible.builtin.set_fact": {name: f"{{{{ given.{name} }}}}"}}
                 for name in EARLIER

@@ -13,10 +13,10 @@ addresses = FilterModule().filters()["control_plane_addresses"]
 ORDER = ["one", "two", "three"]
 
 
-def host(name: str, nodename: str, address: str) -> dict[str, Any]:
+def host(name: str, hostname: str, address: str) -> dict[str, Any]:
     return {
         "inventory_hostname": name,
-        "ansible_facts": {"nodename": nodename},
+        "__cluster_preflight": {"facts": {"hostname": hostname}},
         "__cluster_node": {"address": address},
     }
 

@@ -14,9 +14,8 @@ sources = firewall_sources.FilterModule().filters()["firewall_sources"]
 
 HOST = {
     "inventory_hostname": "m1",
-    "ansible_facts": {"nodename": "m1"},
     "__cluster_node": {"address": "192.0.2.11"},
-    "__cluster_preflight": {"facts": {"addresses": ["192.0.2.11"]}},
+    "__cluster_preflight": {"facts": {"hostname": "m1", "addresses": ["192.0.2.11"]}},
 }
 VIEW = {"inventory": ["m1", "w1"], "control_plane": ["m1"], "nodes": []}
 

@@ -864,9 +864,8 @@ def test_a_mistake_in_the_operators_networks_is_an_error():
 def test_a_view_comes_from_the_variables_of_hosts():
     host = {
         "inventory_hostname": "w1",
-        "ansible_facts": {"nodename": "W1"},
         "__cluster_node": {"address": WORKER},
-        "__cluster_preflight": {"facts": {"addresses": [WORKER, WORKER_6]}},
+        "__cluster_preflight": {"facts": {"hostname": "W1", "addresses": [WORKER, WORKER_6]}},
     }
     node = {"name": "m1", "addresses": [MASTER], "control_plane": True, "uid": "1", "ready": True}
     values = {"inventory": ["m1", "w1"], "control_plane": ["m1"]}

@@ -43,6 +43,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.calls: list[list[str]] = []
+        self.bound: list[str] = []
         self.failing: dict[str, Result] = {}
         self.rollback_ends = "rolled-back"
         self.meanwhile: dict[str, Callable[[], object]] = {}
@@ -59,7 +60,10 @@ class Machine:
         check: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> Result:
-        """Note a call; the script's is carried out."""
+        """Note a call, apart whether it ends with its caller; the script's is carried out."""
+        if list(argv[:3]) == ["/bin/setpriv", "--pdeathsig", "KILL"]:
+            argv = argv[3:]
+            self.bound.append(argv[0])
         self.calls.append(list(argv))
         self.meanwhile.get(" ".join(argv[:2]), list)()
         if argv[0] == "sh" and self.rollback_ends:
@@ -129,6 +133,12 @@ def test_the_timer_is_armed_before_anything_is_loaded(machine: Machine, change: 
     assert 29 < change.deadline - time.monotonic() <= 30
     assert change.folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in change.folder.iterdir()} == {0o600}
+
+
+def test_a_restore_does_not_outlive_a_killed_module(machine: Machine, change: Change) -> None:
+    """It may wait for the lock of the rules, and would get it after the timer has come."""
+    begin(machine, change, plans("ipv4", "ipv6"), FILES, 30)
+    assert machine.bound == ["/bin/iptables-restore", "/bin/ip6tables-restore"]
 
 
 def test_refused_by_the_host_before_anything_is_armed(machine: Machine, change: Change) -> None:
