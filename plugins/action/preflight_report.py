@@ -35,6 +35,7 @@ _ARGUMENTS = {
         },
     },
     "etcd_hosts": {"type": "list", "elements": "str", "default": []},
+    "network": {"type": "str", "default": ""},
     "extra_findings": {
         "type": "list",
         "elements": "dict",
@@ -71,6 +72,7 @@ class ActionModule(ActionBase):
             guarded_hosts=arguments["guarded_hosts"],
             unreachable=Unreachable(**{name: tuple(hosts) for name, hosts in arguments["unreachable"].items()}),
             etcd_hosts=arguments["etcd_hosts"],
+            network=arguments["network"],
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
             host_ignore=arguments["host_ignore"],

@@ -28,6 +28,7 @@ options:
       - C(features) are choices such as V(stacked-etcd), V(keepalived), V(flannel-vxlan), V(ipvs).
       - C(node_sources), C(control_plane_sources), C(pod_ranges), C(service_ranges), C(api_sources),
         C(load_balancer_sources), C(node_port_sources) and C(ssh_sources) are lists of addresses and networks.
+      - C(pool_ranges) are the addresses that MetalLB gives away.
       - C(ssh_connection) is the variable SSH_CONNECTION of Ansible's session on the host, C(ssh_ports) are ports beside
         the one that it tells, C(own_addresses) are the addresses of the host itself.
       - C(cluster_ports) are further ports for nodes and pods, such as V(9100/tcp).

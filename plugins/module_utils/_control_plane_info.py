@@ -28,6 +28,13 @@ _READYZ = "/readyz"
 _NODES = "/api/v1/nodes"
 _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 
+#: What each pod network that the cluster may run is known by.
+NETWORKS = {
+    "canal": "/apis/apps/v1/namespaces/kube-system/daemonsets/canal",
+    "flannel": "/api/v1/namespaces/kube-flannel",
+}
+_NOT_FOUND = "Error from server (NotFound): "
+
 # A ready API server answers at once. One whose etcd is silent needs two seconds to say so, and a frozen one never does.
 _REQUEST_TIMEOUT = "--request-timeout=5s"
 # kubeadm puts this name into the certificate of every API server, whatever its address is.
@@ -80,6 +87,7 @@ class ControlPlane:
     :arg address: where the API server listens for the other hosts.
     :arg etcd: None where no etcd here can be asked.
     :arg configuration: the ClusterConfiguration that the cluster keeps, in YAML.
+    :arg networks: pod networks of this collection that the cluster runs; two while one takes over from the other.
     """
 
     installed: bool = False
@@ -92,6 +100,7 @@ class ControlPlane:
     etcd: EtcdView | None = None
     nodes: tuple[Node, ...] = ()
     configuration: str = ""
+    networks: tuple[str, ...] = ()
 
     @property
     def joined(self) -> bool:
@@ -115,6 +124,7 @@ class ControlPlane:
             },
             "nodes": [{**node._asdict(), "addresses": list(node.addresses)} for node in self.nodes],
             "cluster_configuration": self.configuration,
+            "networks": list(self.networks),
         }
 
 
@@ -195,6 +205,7 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
     try:
         api.get(runner, _READYZ)
         nodes = json.loads(api.get(runner, _NODES))["items"]
+        networks = tuple(name for name, path in NETWORKS.items() if _exists(runner, api, path))
     except CommandError as error:
         return replace(known, message=one_line(error.result.stderr or error.result.stdout))
     return replace(
@@ -202,7 +213,19 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         ready=True,
         nodes=tuple(sorted(node_of(node) for node in nodes)),
         configuration=_read_configuration(runner, api),
+        networks=networks,
     )
+
+
+def _exists(runner: Runner, api: Api, path: str) -> bool:
+    """Whether an object is there; an API server that cannot tell is not taken for one that says no."""
+    try:
+        api.get(runner, path)
+    except CommandError as error:
+        if _NOT_FOUND in error.result.stderr:
+            return False
+        raise
+    return True
 
 
 def _read_configuration(runner: Runner, api: Api) -> str:

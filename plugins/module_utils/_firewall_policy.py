@@ -14,6 +14,7 @@ from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence, Union
 from urllib.parse import urlsplit
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import networks_of
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Rule = Mapping[str, Any]
@@ -85,7 +86,7 @@ SERVICES = (
     Service("Typha of Calico", "tcp", ("5473",), EVERY_HOST, (NODES,), ("calico-typha",)),
     Service("MetalLB's speakers", "tcp", ("7946",), EVERY_HOST, (NODES,), ("metallb",)),
     Service("MetalLB's speakers", "udp", ("7946",), EVERY_HOST, (NODES,), ("metallb",)),
-    Service("metrics of MetalLB", "tcp", ("7472", "7473"), EVERY_HOST, (NODES, PODS), ("metallb-metrics",)),
+    Service("metrics of MetalLB", "tcp", ("7472", "7473", "9120"), EVERY_HOST, (NODES, PODS), ("metallb-metrics",)),
     Service("DNS on the node", "udp", ("53",), EVERY_HOST, (PODS,), ("node-local-dns",)),
     Service("DNS on the node", "tcp", ("53",), EVERY_HOST, (PODS,), ("node-local-dns",)),
     # Only IPVS hands NodePorts to the host's own input; the other modes redirect them before.
@@ -131,6 +132,7 @@ class Choices(NamedTuple):
     :ivar features: choices among FEATURES.
     :ivar node_sources: addresses and networks of all nodes.
     :ivar control_plane_sources: addresses of the control plane nodes among them.
+    :ivar pool_ranges: addresses that MetalLB gives away, as its pools write them.
     :ivar ssh_connection: SSH_CONNECTION of Ansible's session on the host; empty when that is none of SSH.
     :ivar own_addresses: addresses of the host itself.
     :ivar cluster_ports: further ports for nodes and pods, such as 9100/tcp.
@@ -143,6 +145,7 @@ class Choices(NamedTuple):
     control_plane_sources: Sequence[str] = ()
     pod_ranges: Sequence[str] = ()
     service_ranges: Sequence[str] = ()
+    pool_ranges: Sequence[str] = ()
     api_sources: Sequence[str] = ()
     load_balancer_sources: Sequence[str] = ()
     node_port_sources: Sequence[str] = ()
@@ -220,6 +223,7 @@ def chains_for(choices: Choices) -> list[dict[str, Any]]:
         *_rules_from(choices, API_CLIENTS, choices.api_sources),
         *_rules_from(choices, LOAD_BALANCERS, choices.load_balancer_sources),
         *_rules_from(choices, NODE_PORT_CLIENTS, choices.node_port_sources),
+        *_pool_rules(choices),
         *_network_rules(choices),
         *_own_rules("firewall_rules_after", choices.rules_after),
         _rule("drop", "everything else"),
@@ -452,6 +456,17 @@ def _from_destinations(service_ranges: Sequence[str]) -> Iterator[dict[str, Any]
         ranges = [text for text in service_ranges if ipaddress.ip_network(text).version == version]
         if ranges:
             yield _rule("accept", "Services in IPVS", family=family, destinations=ranges)
+
+
+def _pool_rules(choices: Choices) -> Iterator[dict[str, Any]]:
+    """Addresses of LoadBalancers are for everybody, and IPVS gives the host these, too; elsewhere INPUT sees none."""
+    if "ipvs" in choices.features:
+        for family, version in (("ipv4", 4), ("ipv6", 6)):
+            ranges = [
+                text for text in networks_of(choices.pool_ranges) if ipaddress.ip_network(text).version == version
+            ]
+            if ranges:
+                yield _rule("accept", "LoadBalancers in IPVS", family=family, destinations=ranges)
 
 
 def _network_rules(choices: Choices) -> Iterator[dict[str, Any]]:

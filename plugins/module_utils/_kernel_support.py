@@ -42,6 +42,7 @@ NEEDED_FEATURES = (*PACKET_FILTERS, *POD_NETWORKS)
 _OPTIONS = {
     "br_netfilter": "BRIDGE_NETFILTER",
     "ip_tables": "IP_NF_IPTABLES",
+    "ipt_rpfilter": "IP_NF_MATCH_RPFILTER",
     "overlay": "OVERLAY_FS",
     "xt_MASQUERADE": "NETFILTER_XT_TARGET_MASQUERADE",
     "xt_addrtype": "NETFILTER_XT_MATCH_ADDRTYPE",
@@ -50,6 +51,7 @@ _OPTIONS = {
     "xt_mark": "NETFILTER_XT_MARK",
     "xt_multiport": "NETFILTER_XT_MATCH_MULTIPORT",
     "xt_nat": "NETFILTER_XT_NAT",
+    "xt_set": "NETFILTER_XT_SET",
     "xt_statistic": "NETFILTER_XT_MATCH_STATISTIC",
 }
 _BUILT_IN_OPTION = re.compile(r"^CONFIG_(\w+)=y$", re.MULTILINE)

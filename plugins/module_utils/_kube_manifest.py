@@ -40,11 +40,19 @@ _SAME, _DIFFERENT = 0, 1
 
 _MISSING_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
 _MISSING_KIND = re.compile(r'no matches for kind "([^"]+)" in version "([^"]+)"')
+#: What the API server says where an admission webhook has answered no.
+_REFUSAL = "denied the request"
+#: What kubectl says of a resource that it is to list: its plural, without the group.
+_MISSING_RESOURCE = re.compile(r"""server doesn't have a resource type "([^"]+)\"""")
 #: What kubectl says of a kind that was removed while it still remembers it: plural, group and name of the object.
 _REMOVED_KIND = re.compile(r"could not find the requested resource \(\w+ [^.\s]+\.(\S+) ([^)]+)\)")
 
 #: Lines of an object that only its creation decides.
 _BORN_WITH = re.compile(r"^  (?:creationTimestamp|uid): .*\n", re.MULTILINE)
+
+
+class RefusedError(CommandError):
+    """An admission webhook was asked and refuses."""
 
 
 class Source(NamedTuple):
@@ -56,6 +64,19 @@ class Source(NamedTuple):
     content: str | None = None
     definitions: Sequence[Mapping[str, Any]] | None = None
     kustomization: Mapping[str, Any] | None = None
+
+
+class Prune(NamedTuple):
+    """Which objects are ours, and to be deleted when the manifest has them no more.
+
+    :ivar selector: a label that none but ours carry, such as example.com/owner=me.
+    :ivar resources: plural and group, such as ipaddresspools.metallb.io.
+    :ivar namespace: where they are looked for; empty for resources without a namespace.
+    """
+
+    selector: str
+    resources: Sequence[str]
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,10 +115,12 @@ class Plan:
     """What happens to every object of a manifest.
 
     :arg unknown: the manifest will be applied, and its objects cannot be named yet.
+    :arg prune_first: what is to be deleted stands in the way of what is to be applied.
     """
 
     changes: Sequence[Change] = ()
     unknown: bool = False
+    prune_first: bool = False
 
     @property
     def changed(self) -> bool:
@@ -105,8 +128,17 @@ class Plan:
         return self.unknown or any(change.action != UNCHANGED for change in self.changes)
 
     def existing(self) -> list[KubeObject]:
-        """The objects of a deletion that exist."""
+        """The objects to delete, which exist."""
         return [change.target for change in self.changes if change.action == DELETED]
+
+    def present(self) -> list[KubeObject]:
+        """The objects that shall be there."""
+        return [change.target for change in self.changes if change.action != DELETED]
+
+    @property
+    def applies(self) -> bool:
+        """Whether any object has to be created or changed."""
+        return any(change.action in (CREATED, CONFIGURED) for change in self.changes)
 
     def diff(self) -> list[dict[str, str]]:
         """Entries of the module's diff."""
@@ -194,6 +226,40 @@ def plan_absent(kubectl: Kubectl, targets: Sequence[KubeObject]) -> Plan:
     return Plan([_deletion(target, existing) for target in targets])
 
 
+def plan_prune(kubectl: Kubectl, prune: Prune, targets: Iterable[KubeObject]) -> Plan:
+    """Ask the API server which objects carry the label that makes them ours, and delete those not among the targets."""
+    wanted = {(target.resource, target.name) for target in targets}
+    resources = list(prune.resources)
+    while resources:
+        result = kubectl.labelled(resources, prune.selector, prune.namespace)
+        if result.rc == 0:
+            found = objects(parse_json_stream(result.stdout))
+            return Plan([_deletion(each, [each]) for each in found if (each.resource, each.name) not in wanted])
+        unknown = _MISSING_RESOURCE.findall(result.stderr)
+        known = [resource for resource in resources if resource.partition(".")[0] not in unknown]
+        if len(known) == len(resources):
+            raise _not_answered(kubectl, "get", result)
+        resources = known
+    return Plan()
+
+
+def plan_pruned(kubectl: Kubectl, targets: Sequence[KubeObject], prune: Prune) -> Plan:
+    """Ask what applying would change, and delete what is ours beside it.
+
+    A new object may be refused only because an old one still has what it wants. The dry run cannot do without the old
+    one, so what is new is predicted then, and asked about once the old one is gone.
+    """
+    leftovers = plan_prune(kubectl, prune, targets).changes
+    try:
+        return Plan([*plan_present(kubectl, targets).changes, *leftovers])
+    except RefusedError:
+        if not leftovers:
+            raise
+    known = plan_absent(kubectl, targets).existing()
+    created = [_creation(target) for target in targets if target not in known]
+    return Plan([*leftovers, *plan_present(kubectl, known).changes, *created], prune_first=True)
+
+
 def plan_without_cluster(targets: Sequence[KubeObject], *, present: bool) -> Plan:
     """Prediction for a cluster that is not there yet: every object will be created, and none has to be deleted."""
     if not present:
@@ -222,6 +288,9 @@ def _not_answered(kubectl: Kubectl, verb: str, result: Result) -> GroundplaneErr
         return GroundplaneError(
             "kubectl diff needs the program diff, and it is not installed", remedy="install the package diffutils"
         )
+    if _REFUSAL in result.stderr:
+        remedy = "correct what the admission webhook names; nothing of the manifest was applied"
+        return RefusedError(["kubectl", verb], result, remedy=remedy)
     remedy = "correct the manifest, or see who else manages the fields named (force_conflicts); nothing was changed"
     return CommandError(["kubectl", verb], result, remedy=remedy)
 
@@ -293,7 +362,7 @@ def _change(target: KubeObject, section: str) -> Change:
 
 def apply_plan(kubectl: Kubectl, plan: Plan) -> None:
     """Apply all objects; namespaces and kinds come first, so that the others find them."""
-    targets = [change.target for change in plan.changes]
+    targets = plan.present()
     foundations = [target for target in targets if target.is_foundation]
     custom_kinds = [target for target in foundations if target.is_custom_kind]
     others = [target for target in targets if not target.is_foundation]
@@ -303,6 +372,27 @@ def apply_plan(kubectl: Kubectl, plan: Plan) -> None:
         kubectl.wait_until_established(custom_kinds)
     if others:
         kubectl.apply(others)
+
+
+def apply_pruned(kubectl: Kubectl, plan: Plan, timeout: int) -> Plan:
+    """Apply what has to change and delete what is ours beside it; returns the plan as it was carried out.
+
+    What goes is deleted last, so that there is no time without both, unless it stands in the way.
+
+    :arg timeout: seconds to wait until the objects are gone.
+    """
+    if not plan.prune_first:
+        if plan.applies:
+            apply_plan(kubectl, plan)
+        if plan.existing():
+            delete_plan(kubectl, plan, timeout)
+        return plan
+    delete_plan(kubectl, plan, timeout)
+    deleted = [change for change in plan.changes if change.action == DELETED]
+    rest = plan_present(kubectl, plan.present())
+    if rest.changed:
+        apply_plan(kubectl, rest)
+    return Plan([*deleted, *rest.changes])
 
 
 def delete_plan(kubectl: Kubectl, plan: Plan, timeout: int) -> None:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -16,11 +17,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_objects 
     parse_json_stream,
     stream,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting import wait_until
 
 FIELD_MANAGER = "groundplane"
 
 #: How long the API server may take until it serves a new kind.
 _ESTABLISHED_TIMEOUT = 60
+
+#: What the API server says when it could not ask an admission webhook; one that was asked and refuses is another thing.
+_SILENT_WEBHOOK = re.compile(r'failed calling webhook "[^"]+"')
 
 
 class NotThereYetError(GroundplaneError):
@@ -28,11 +33,17 @@ class NotThereYetError(GroundplaneError):
 
 
 class Kubectl:
-    """kubectl with one kubeconfig."""
+    """kubectl with one kubeconfig.
 
-    def __init__(self, runner: Runner, kubeconfig: str, *, force_conflicts: bool = True) -> None:
+    :arg webhook_timeout: seconds that the admission webhooks of a question or a change may take until they answer.
+    """
+
+    def __init__(
+        self, runner: Runner, kubeconfig: str, *, force_conflicts: bool = True, webhook_timeout: int = 0
+    ) -> None:
         self._runner = runner
         self._kubeconfig = kubeconfig
+        self._webhook_timeout = webhook_timeout
         self._server_side = ["--server-side", "--field-manager=" + FIELD_MANAGER]
         if force_conflicts:
             self._server_side.append("--force-conflicts")
@@ -56,16 +67,24 @@ class Kubectl:
 
     def diff(self, targets: Sequence[KubeObject]) -> Result:
         """Difference between the cluster and what applying would make of it, by the API server's dry run."""
-        return self._ask("diff", *self._server_side, "--filename=-", stdin=stream(targets))
+        return self._admitted(lambda: self._ask("diff", *self._server_side, "--filename=-", stdin=stream(targets)))
 
     def apply(self, targets: Sequence[KubeObject]) -> None:
         """Apply objects."""
         remedy = "correct the manifest; objects before the one that failed were applied"
-        self._do("apply", *self._server_side, "--filename=-", stdin=stream(targets), remedy=remedy)
+        arguments = ("apply", *self._server_side, "--filename=-")
+        result = self._admitted(lambda: self._ask(*arguments, stdin=stream(targets)))
+        if result.rc != 0:
+            raise CommandError(["kubectl", *arguments], result, remedy=remedy)
 
     def existing(self, targets: Sequence[KubeObject]) -> Result:
         """Those of the objects that exist, as JSON."""
         return self._ask("get", "--ignore-not-found", "--output=json", "--filename=-", stdin=stream(targets))
+
+    def labelled(self, resources: Sequence[str], selector: str, namespace: str) -> Result:
+        """Objects of some resources that carry a label, as JSON."""
+        where = ["--namespace=" + namespace] if namespace else []
+        return self._ask("get", ",".join(resources), *where, "--selector=" + selector, "--output=json")
 
     def delete(self, targets: Sequence[KubeObject], timeout: int) -> None:
         """Delete objects and wait until they are gone; a timeout of 0 does not wait."""
@@ -88,6 +107,20 @@ class Kubectl:
         """Pods of a workload, as JSON."""
         selector = ",".join(f"{label}={value}" for label, value in workload.pod_labels.items())
         return self._ask("get", "pods", *in_namespace(workload), "--selector=" + selector, "--output=json")
+
+    def _admitted(self, run: Callable[[], Result]) -> Result:
+        """Last result of running something until the admission webhooks it needs answer, or the time for that is over.
+
+        Only the API server knows which webhooks these are, and whether it reaches them, so it is asked again.
+        """
+        results: list[Result] = []
+
+        def answered() -> bool:
+            results.append(run())
+            return results[-1].rc == 0 or not _SILENT_WEBHOOK.search(results[-1].stderr)
+
+        wait_until(answered, self._webhook_timeout)
+        return results[-1]
 
     def _local(self, *arguments: str, remedy: str, stdin: str | None = None) -> Result:
         """Run what needs no cluster."""

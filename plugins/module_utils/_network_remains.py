@@ -54,7 +54,13 @@ _CALICO_FILES = (
     _CNI_CONFIGURATION + "/10-canal.conflist",
     _CNI_CONFIGURATION + "/calico-kubeconfig",
     "/var/lib/cni/networks/k8s-pod-network",
+    "/var/lib/calico",
+    "/var/log/calico",
+    "/run/calico",
+    "/run/nodeagent",
 )
+# calico-node mounts the host's control groups there, for a data plane that this host may never use.
+_CALICO_MOUNTS = "/run/calico/"
 _NAMESPACE = re.compile(r"cni-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _MASQUERADED = re.compile(r", net: (?P<network>[^,]*), if: ")
 _SETTING = re.compile(r"^(\w+)=(.*)$", re.MULTILINE)
@@ -67,6 +73,7 @@ class NetworkRemains:
 
     :arg addresses: addresses that Calico has given to the tunnel that the kernel makes by itself.
     :arg routes: routes to pods of other nodes, as flannel sets them where packets need no tunnel.
+    :arg mounts: what Calico has mounted below folders that are removed.
     :arg files: files and folders, below the root that was read.
     :arg folders: folders that go as well when nothing is left in them, the inner ones first.
     """
@@ -78,6 +85,7 @@ class NetworkRemains:
     tables: tuple[TableRemains, ...] = ()
     nft_tables: tuple[str, ...] = ()
     ipsets: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -96,6 +104,7 @@ class NetworkRemains:
             yield from table.describe()
         yield from (f"nftables table {name}" for name in self.nft_tables)
         yield from (f"ipset {name}" for name in self.ipsets)
+        yield from (f"mount {path}" for path in self.mounts)
         yield from self.files
 
 
@@ -148,6 +157,7 @@ def read_network_remains(runner: Runner, root: Path = Path("/")) -> NetworkRemai
         tables=_own_parts(tables, containers, evidence=False),
         nft_tables=tuple(filter(_NFT_TABLE.match, nft_tables)),
         ipsets=tuple(filter(_IPSET.match, _ipsets(programs, root))),
+        mounts=_calico_mounts(root),
         files=flannel_files + calico_files + attachments.files,
     )
     if not remains:
@@ -188,6 +198,8 @@ def remove_network_remains(runner: Runner, remains: NetworkRemains) -> None:
         commands = [f"{command} {name}\n" for command in ("flush", "destroy") for name in remains.ipsets]
         runner.run(["ipset", "restore"], stdin="".join(commands))
     _delete_links(runner, [name for name in remains.links if _proves(name)])
+    for mount in remains.mounts:
+        runner.run(["umount", mount])
     for file in map(Path, remains.files):
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(str(file))
@@ -238,6 +250,12 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _calico_mounts(root: Path) -> tuple[str, ...]:
+    """Mount points below a folder of Calico's, the inner ones first."""
+    points = [line.split(" ")[1] for line in (read_text(root / "proc/self/mounts") or "").splitlines()]
+    return tuple(sorted({point for point in points if point.startswith(_CALICO_MOUNTS)}, reverse=True))
 
 
 def _attachments(root: Path) -> _Attachments:

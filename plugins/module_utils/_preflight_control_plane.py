@@ -59,12 +59,14 @@ class Situation:
     :arg facts: facts of preflight_info by host, of any hosts.
     :arg control_planes: results of control_plane_info by host, of the control plane hosts that were read.
     :arg etcd_hosts: hosts that shall run a member of etcd each; none where that is not to be judged.
+    :arg network: the pod network that is wanted; nothing where that is not to be judged.
     """
 
     facts: HostFacts = field(default_factory=dict)
     control_planes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unreachable: Unreachable = Unreachable()
     etcd_hosts: tuple[str, ...] = ()
+    network: str = ""
 
     @property
     def installed(self) -> tuple[str, ...]:
@@ -336,6 +338,29 @@ def _minor(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.lstrip("v").split(".")[:2])
 
 
+def judge_network(situation: Situation) -> Iterator[Comparison]:
+    """Pods that Calico has connected have no place in flannel's network, and policies would silently end."""
+    ready = situation.ready
+    if situation.network == "flannel":
+        hosts = tuple(host for host in ready if "canal" in situation.control_planes[host].get("networks", ()))
+        if hosts:
+            yield Comparison(hosts, Observation("the cluster runs canal, and flannel is wanted", "cluster_cni: canal"))
+    elif situation.network == "canal" and ready and "flannel" in situation.control_planes[ready[0]].get("networks", ()):
+        addresses = {facts["node"]["address"] for facts in situation.facts.values() if facts["node"]}
+        nodes = situation.control_planes[ready[0]]["nodes"]
+        absent = [node["name"] for node in nodes if not addresses & set(node["addresses"])]
+        if absent:
+            yield Comparison(
+                ready[:1],
+                Observation(
+                    f"canal is to take over from flannel, and the nodes {_names(absent)} are not in this run",
+                    "every node of the cluster in the run",
+                    remedy="Run without --limit when all machines are up, and take nodes that are gone out with "
+                    "playbooks/remove_node.yml.",
+                ),
+            )
+
+
 CONTROL_PLANE_CHECKS = (
     ControlPlaneCheck(
         Description(
@@ -420,5 +445,17 @@ CONTROL_PLANE_CHECKS = (
             variables=("cluster_kubernetes_version",),
         ),
         judge_versions,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="network-change",
+            severity=ERROR,
+            purpose="The pod network of a running cluster is changed from flannel to canal and never back, and only in "
+            "a run with all of its nodes.",
+            remedy="Set cluster_cni to canal. Back to flannel means new nodes, or a cluster that is built anew: pods "
+            "that Calico has connected would lose the network, and NetworkPolicy would end without a word.",
+            variables=("cluster_cni",),
+        ),
+        judge_network,
     ),
 )

@@ -304,8 +304,9 @@ MACHINE_CHECKS = (
         Description(
             id="kernel-modules",
             severity=ERROR,
-            purpose="Each module of prereqs_kernel_modules is built into the running kernel, loaded or loadable. "
-            "Where neither module files nor a kernel configuration can be read, this is a warning.",
+            purpose="Each module of prereqs_kernel_modules is built into the running kernel, loaded or loadable, and "
+            "with canal what Calico's felix filters with (ip_set, xt_set, ipt_rpfilter). Where neither module files "
+            "nor a kernel configuration can be read, this is a warning.",
             remedy="Install the rest of the distribution's kernel (linux-modules-extra, kernel-modules-extra), or "
             "reboot when the kernel was updated since the last boot.",
             variables=("prereqs_kernel_modules",),

@@ -58,6 +58,7 @@ class Wanted:
 
     :arg endpoint_in_hosts: the roles write the endpoint's name into /etc/hosts.
     :arg control_plane_addresses: where the control plane hosts are reached, also those outside of this run.
+    :arg pool_ranges: addresses that MetalLB gives away, as its pools write them.
     :arg local_etcd: a control plane node runs a member of etcd.
     :arg etcd_folder: where that has its data.
     :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
@@ -79,6 +80,7 @@ class Wanted:
     endpoint_port: int = 6443
     endpoint_in_hosts: bool = True
     control_plane_addresses: tuple[str, ...] = ()
+    pool_ranges: tuple[str, ...] = ()
     cri_socket: str = "unix:///run/containerd/containerd.sock"
     swap_allowed: bool = False
     cgroup_v1_allowed: bool = False

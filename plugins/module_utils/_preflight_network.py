@@ -9,6 +9,7 @@ import ipaddress
 from itertools import combinations
 from typing import Iterator, NamedTuple
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import Span, readable_spans
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
     IPNetwork,
     NodeAddress,
@@ -181,6 +182,22 @@ def check_cidr_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[O
         ]
         if inside:
             yield Observation(f"{', '.join(inside)} inside {cluster_range}", "no address of the host in this range")
+
+
+def check_pool_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """No address of the host is one that a Service may get from MetalLB."""
+    addresses = [
+        (link.name, address.ip)
+        for link in snapshot.network.links
+        if not link.made_by_cluster
+        for address in link.addresses
+    ]
+    for text, span in readable_spans(wanted.pool_ranges):
+        inside = [f"{address} ({name})" for name, address in addresses if span.overlaps(Span(address, address))]
+        if inside:
+            yield Observation(
+                f"{', '.join(inside)} inside metallb_address_pools {text}", "no address of the host in it"
+            )
 
 
 def check_cidr_route_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
@@ -403,6 +420,16 @@ NETWORK_CHECKS = (
             variables=_RANGE_VARIABLES,
         ),
         check_cidr_address_overlap,
+    ),
+    Check(
+        Description(
+            id="pool-address-overlap",
+            severity=ERROR,
+            purpose="No address of the host is among those that MetalLB gives away; it would answer for it as well.",
+            remedy="Take the address out of metallb_address_pools, or give the interface another one.",
+            variables=("metallb_address_pools",),
+        ),
+        check_pool_address_overlap,
     ),
     Check(
         Description(

@@ -161,6 +161,14 @@ cluster_configuration:
   returned: success
   type: str
   sample: "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"
+networks:
+  description:
+    - Pod networks of this collection that are at work in the cluster, V(canal) and V(flannel); empty unless RV(ready).
+    - Both are there while V(canal) takes over from V(flannel).
+  returned: success
+  type: list
+  elements: str
+  sample: [flannel]
 """
 
 from typing import Any

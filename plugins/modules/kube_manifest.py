@@ -70,6 +70,37 @@ options:
         set in objects of others.
     type: bool
     default: true
+  prune:
+    description:
+      - With O(state=present), delete objects that carry a label of yours and are not in the manifest, after it has been
+        applied. They are deleted before where an admission webhook refuses the manifest beside them, such as a pool
+        with addresses that the old one still has.
+      - Nothing without that label is deleted. Give the label to the objects of the manifest, so that they are found
+        when they leave it.
+      - With an empty list of O(definitions) all that carry the label are deleted.
+    type: dict
+    suboptions:
+      selector:
+        description: The label, such as V(example.com/owner=me).
+        type: str
+        required: true
+      resources:
+        description: Resources that are looked through, as plural and group. Those the API server does not know have
+          no objects.
+        type: list
+        elements: str
+        required: true
+      namespace:
+        description: Namespace that is looked through; not needed for resources without one.
+        type: str
+        default: ""
+  webhook_timeout:
+    description:
+      - Seconds to wait for admission webhooks that the API server cannot call, such as those of an operator that has
+        just been installed. A webhook that answers and refuses is an error at once.
+      - Asking what differs needs the webhooks as well, so check mode waits too.
+    type: int
+    default: 0
   wait:
     description:
       - Wait until every Deployment, DaemonSet and StatefulSet of the manifest is rolled out, also when nothing changed.
@@ -127,6 +158,24 @@ EXAMPLES = r"""
         metadata:
           name: web
 
+- name: Have these pools and no other of ours, as soon as the webhook of MetalLB answers
+  groundplane.kubeadm.kube_manifest:
+    definitions:
+      - apiVersion: metallb.io/v1beta1
+        kind: IPAddressPool
+        metadata:
+          name: web
+          namespace: metallb-system
+          labels:
+            example.com/owner: me
+        spec:
+          addresses: [192.0.2.200-192.0.2.220]
+    prune:
+      selector: example.com/owner=me
+      resources: [ipaddresspools.metallb.io]
+      namespace: metallb-system
+    webhook_timeout: 120
+
 - name: Delete what a manifest made
   groundplane.kubeadm.kube_manifest:
     path: /etc/kubernetes/addons/web.yaml
@@ -170,11 +219,13 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_manifest import (
     Plan,
+    Prune,
     Source,
-    apply_plan,
+    apply_pruned,
     delete_plan,
     plan_absent,
     plan_present,
+    plan_pruned,
     plan_without_cluster,
     read_manifest,
     wait_for_rollout,
@@ -189,10 +240,15 @@ FETCH_TIMEOUT = 30
 def manage_manifest(module: AnsibleModule) -> Mapping[str, Any]:
     """Read, decide and, outside check mode, apply."""
     options = module.params
-    kubectl = Kubectl(ModuleRunner(module), options["kubeconfig"], force_conflicts=options["force_conflicts"])
+    kubectl = Kubectl(
+        ModuleRunner(module),
+        options["kubeconfig"],
+        force_conflicts=options["force_conflicts"],
+        webhook_timeout=options["webhook_timeout"],
+    )
     plan = decide(module, kubectl)
     if not module.check_mode:
-        apply(kubectl, plan, options)
+        plan = apply(kubectl, plan, options)
     return {
         "changed": plan.changed,
         "objects": [change.describe() for change in plan.changes],
@@ -210,6 +266,8 @@ def decide(module: AnsibleModule, kubectl: Kubectl) -> Plan:
         targets = read_manifest(source, kubectl, url_fetcher(FETCH_TIMEOUT), module.tmpdir)
         if present and not options["create"]:
             targets = plan_absent(kubectl, targets).existing()
+        if present and options["prune"]:
+            return plan_pruned(kubectl, targets, Prune(**options["prune"]))
         return plan_present(kubectl, targets) if present else plan_absent(kubectl, targets)
     except NotThereYetError as error:
         if not module.check_mode:
@@ -220,16 +278,16 @@ def decide(module: AnsibleModule, kubectl: Kubectl) -> Plan:
         return plan_without_cluster(targets, present=present)
 
 
-def apply(kubectl: Kubectl, plan: Plan, options: Mapping[str, Any]) -> None:
-    """Do what is planned, and wait for it when asked to."""
+def apply(kubectl: Kubectl, plan: Plan, options: Mapping[str, Any]) -> Plan:
+    """Do what is planned, and wait for it when asked to; returns what was done."""
     if options["state"] == "absent":
         if plan.changed:
             delete_plan(kubectl, plan, options["wait_timeout"] if options["wait"] else 0)
-        return
-    if plan.changed:
-        apply_plan(kubectl, plan)
+        return plan
+    plan = apply_pruned(kubectl, plan, options["wait_timeout"])
     if options["wait"]:
-        wait_for_rollout(kubectl, [change.target for change in plan.changes], options["wait_timeout"])
+        wait_for_rollout(kubectl, plan.present(), options["wait_timeout"])
+    return plan
 
 
 def main() -> None:
@@ -246,6 +304,15 @@ def main() -> None:
             "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
             "force_conflicts": {"type": "bool", "default": True},
             "create": {"type": "bool", "default": True},
+            "prune": {
+                "type": "dict",
+                "options": {
+                    "selector": {"type": "str", "required": True},
+                    "resources": {"type": "list", "elements": "str", "required": True},
+                    "namespace": {"type": "str", "default": ""},
+                },
+            },
+            "webhook_timeout": {"type": "int", "default": 0},
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "int", "default": 300},
         },

@@ -79,6 +79,12 @@ options:
       - It is never taken for the address of a node, whichever host has it at the moment.
     type: str
     default: ""
+  pool_ranges:
+    description:
+      - Addresses that MetalLB gives away, as ranges such as V(192.0.2.200-192.0.2.220) and networks.
+    type: list
+    elements: str
+    default: []
   endpoint:
     description:
       - Name of the endpoint.
@@ -523,6 +529,7 @@ def argument_spec() -> dict[str, Any]:
         "api_port": {"type": "int", "default": 6443},
         "load_balancer": {"type": "str", "choices": ["keepalived", "external", "none"], "default": "none"},
         "vip": {"type": "str", "default": ""},
+        "pool_ranges": {"type": "list", "elements": "str", "default": []},
         "endpoint": {"type": "str", "default": ""},
         "endpoint_address": {"type": "str", "default": ""},
         "endpoint_port": {"type": "int"},
@@ -590,6 +597,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         api_port=params["api_port"],
         load_balancer=params["load_balancer"],
         vip=params["vip"],
+        pool_ranges=tuple(params["pool_ranges"]),
         endpoint=params["endpoint"],
         endpoint_address=params["endpoint_address"],
         endpoint_port=params["endpoint_port"] or params["api_port"],

@@ -72,6 +72,12 @@ options:
     type: list
     elements: str
     default: []
+  network:
+    description:
+      - Pod network that is wanted, as in C(cluster_cni); it is compared with the one at work.
+      - Left empty, nothing is said of it.
+    type: str
+    default: ""
   extra_findings:
     description: Findings from other sources that belong into the same table.
     type: list

@@ -18,6 +18,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_poli
     parse_cluster_port,
     rule_problem,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import configuration_problems
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import KNOWN_IDS
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -367,6 +368,12 @@ def check_firewall_load_balancer(values: Mapping[str, Any]) -> Iterator[Violatio
         )
 
 
+def check_metallb(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """Pools and announcements that MetalLB takes and that harm nobody, where it is wanted."""
+    if values["metallb_enabled"] and values.get("metallb_state", "present") == "present":
+        yield from (Violation(*problem) for problem in configuration_problems(values))
+
+
 #: Variables of role firewall that list addresses and networks.
 FIREWALL_SOURCES = (
     "firewall_api_sources",
@@ -399,6 +406,7 @@ VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tup
     (check_firewall_node_port_range, ("firewall_node_port_range",)),
     *((partial(check_firewall_rules, name), (name,)) for name in ("firewall_rules_before", "firewall_rules_after")),
     (check_firewall_rollback, ("firewall_rollback_seconds",)),
+    (check_metallb, ("metallb_enabled",)),
     (check_firewall_load_balancer, ("firewall_enabled", "cluster_load_balancer", "cluster_endpoint_address")),
 )
 
@@ -435,6 +443,7 @@ COMMON_VARIABLES = (
     "cluster_pod_cidr",
     "cluster_service_cidr",
     "cluster_vip",
+    "metallb_enabled",
 )
 
 #: Variables that must be the same on all control plane hosts; workers never look at them.

@@ -40,7 +40,8 @@ RECIPE_FOLDER = Path(__file__).resolve().parent
 #: Everything here that says what is built, and how.
 RECIPE_PARTS = (
     *("images.py", "manifests.py", "oci.py", "packages.py", "programs.py", "registry_storage.py", "repository.py"),
-    *("recipes.py", "rootfs.py", "versions.py", "modules/*/go.*", "packaging/*", "pause/*"),
+    *("recipes.py", "rootfs.py", "versions.py", "modules/**/go.*", "modules/**/*.go"),
+    *("calico/*", "packaging/*", "pause/*"),
 )
 
 

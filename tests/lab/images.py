@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes the images of a cluster, under their official names, from the compiled programs.
 
-Paths, users and commands inside the images are those of the official ones as far as kubeadm, flannel's manifest and
+Paths, users and commands inside the images are those of the official ones as far as kubeadm, the manifests and
 the programs themselves rely on them.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,15 @@ TEST_IMAGE = "docker.io/library/busybox:1.37"
 #: The user "nonroot" of the minimal base images that official images build upon.
 NONROOT = "65532:65532"
 
-RECIPE_SOURCES = (Path(__file__), Path(oci.__file__), Path(rootfs.__file__))
+#: Numeric user of Calico's controllers, which their manifest forbids to be root.
+CALICO_USER = "999"
+
+#: Plugins of others that Calico's installer brings to the nodes.
+CARRIED_CNI_PLUGINS = ("bandwidth", "host-local", "loopback", "portmap", "tuning")
+
+START_RUNIT = Path(__file__).resolve().parent / "calico" / "start_runit"
+
+RECIPE_SOURCES = (Path(__file__), Path(oci.__file__), Path(rootfs.__file__), START_RUNIT)
 
 
 class Base(enum.Enum):
@@ -78,7 +87,17 @@ def kubernetes_images(paths: Paths) -> list[Image]:
 
 def flannel_images(paths: Paths) -> list[Image]:
     """Images that flannel's manifest names."""
-    return [_flannel_image(paths, reference) for reference in manifests.images_of_manifest(paths)]
+    return [_flannel_image(paths, reference) for reference in manifests.images_of_flannel(paths)]
+
+
+def calico_images(paths: Paths) -> list[Image]:
+    """Images of Calico that canal's manifest names."""
+    return [_calico_image(paths, reference) for reference in manifests.images_of_calico(paths)]
+
+
+def metallb_images(paths: Paths) -> list[Image]:
+    """Images that MetalLB's manifest names."""
+    return [_metallb_image(paths, reference) for reference in manifests.images_of_metallb(paths)]
 
 
 def test_image() -> Image:
@@ -88,7 +107,8 @@ def test_image() -> Image:
 
 def ensure_images(paths: Paths, report: Report) -> None:
     """Make the images that the registry's storage does not hold as their recipes of today would make them."""
-    images = [*kubernetes_images(paths), *flannel_images(paths), test_image()]
+    made = [kubernetes_images(paths), flannel_images(paths), calico_images(paths), metallb_images(paths)]
+    images = [*itertools.chain.from_iterable(made), test_image()]
     stored = registry_storage.StoredImages(paths.registry)
     missing = [image for image in images if not stored.holds(image.repository, image.tag, _recipe(image))]
     if not missing:
@@ -195,3 +215,48 @@ def _flannel_image(paths: Paths, reference: str) -> Image:
         entry = Entry("flannel", programs.program(paths, programs.FLANNEL_CNI_PLUGIN, "flannel"))
         return Image(reference, (entry,), Configuration(command=("sh",)), Base.BUSYBOX)
     raise LabError(f"flannel's manifest names the image {reference}, which the lab cannot make; add it to images.py.")
+
+
+def _calico_image(paths: Paths, reference: str) -> Image:
+    repository = split_reference(reference)[1]
+    entries: tuple[Entry, ...]
+
+    def program(name: str) -> Path:
+        return programs.program(paths, programs.CALICO, name)
+
+    if repository == "calico/node":
+        # A folder named bin would take the place of Debian's link to usr/bin.
+        entries = (
+            Entry("usr/bin/calico-node", program("calico-node")),
+            Entry("usr/sbin/start_runit", START_RUNIT),
+        )
+        return Image(reference, entries, Configuration(command=("start_runit",)), Base.DEBIAN)
+    if repository == "calico/cni":
+        # One program under two names: it looks at what it was called.
+        own = {"install": "install", "calico": "calico", "calico-ipam": "calico"}
+        carried = {name: programs.program(paths, programs.CNI_PLUGINS, name) for name in CARRIED_CNI_PLUGINS}
+        files = {**{name: program(built) for name, built in own.items()}, **carried}
+        entries = (
+            *(Entry(f"opt/cni/bin/{name}", path) for name, path in files.items()),
+            Entry("tmp", is_folder=True, mode=0o1777),
+        )
+        return Image(reference, entries, Configuration(command=("/opt/cni/bin/install",)))
+    if repository == "calico/kube-controllers":
+        entries = (
+            Entry("usr/bin/kube-controllers", program("kube-controllers")),
+            Entry("usr/bin/check-status", program("check-status")),
+            # The first writes what the second reads.
+            Entry("status", is_folder=True, mode=0o777),
+        )
+        return Image(reference, entries, Configuration(entrypoint=("/usr/bin/kube-controllers",), user=CALICO_USER))
+    raise LabError(f"canal's manifest names the image {reference}, which the lab cannot make; add it to images.py.")
+
+
+def _metallb_image(paths: Paths, reference: str) -> Image:
+    name = split_reference(reference)[1].rpartition("/")[2]
+    if name not in ("controller", "speaker"):
+        raise LabError(
+            f"MetalLB's manifest names the image {reference}, which the lab cannot make; add it to images.py."
+        )
+    entry = Entry(name, programs.program(paths, programs.METALLB, name))
+    return Image(reference, (entry,), Configuration(entrypoint=(f"/{name}",)))

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from tests.lab import ssh
+from tests.lab import manifests, ssh
 from tests.lab.nodes import CONTROL_PLANE, DEFAULT_SET, MACHINES, WORKERS, Node
 from tests.lab.settings import HOST_ADDRESS, REGISTRY_PORT, REPOSITORY_ROOT, WEB_PORT, Paths
 from tests.lab.source import Source
+from tests.lab.versions import calico_version, without_v
 
 #: Settings that every set of the lab shares, written by hand and kept in git.
 SHARED_VARIABLES = REPOSITORY_ROOT / "inventories/lab/group_vars/k8s_cluster/lab.yml"
@@ -56,12 +57,19 @@ def source_variables(source: Source, minor: str) -> dict[str, Any]:
     web = f"http://{HOST_ADDRESS}:{WEB_PORT}"
     packages = f"{web}/core:/stable:/{minor}/deb/"
     mirror = {"url": f"http://{HOST_ADDRESS}:{REGISTRY_PORT}"}
+    metallb = "metallb/metallb/v{{ metallb_version }}/config/manifests/metallb-native.yaml"
     flannel = "flannel-io/flannel/releases/download/v{{ cni_flannel_version }}/kube-flannel.yml"
+    canal = "projectcalico/calico/v{{ cni_canal_version }}/manifests/canal.yaml"
     return {
         "kube_packages_repository_url": packages,
         "kube_packages_repository_key_url": f"{packages}Release.key",
         "containerd_registry_mirrors": {registry: [dict(mirror)] for registry in MIRRORED_REGISTRIES},
         "cni_flannel_manifest_url": f"{web}/{flannel}",
+        "cni_canal_manifest_url": f"{web}/{canal}",
+        # The release that can be built is not always the one that the role has chosen.
+        "cni_canal_version": without_v(calico_version()),
+        "cni_canal_manifest_checksum": f"sha256:{manifests.CANAL_DIGEST}",
+        "metallb_manifest_url": f"{web}/{metallb}",
     }
 
 

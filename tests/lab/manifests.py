@@ -1,23 +1,33 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Offers the manifests of flannel's release, made from the sources in its Go module.
+"""Offers the manifests of the releases of flannel, Calico and MetalLB, out of the sources in their Go modules.
 
-A release's kube-flannel.yml is what `kubectl kustomize` prints for a folder of the sources, byte for byte.
+A release's kube-flannel.yml is what `kubectl kustomize` prints for a folder of the sources, byte for byte. The
+manifests of canal and MetalLB lie in the sources as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 from tests.lab import programs
-from tests.lab.process import run
+from tests.lab.process import LabError, run
 from tests.lab.progress import Report, step
 from tests.lab.settings import Paths
-from tests.lab.versions import flannel_version
+from tests.lab.versions import calico_version, flannel_version, metallb_version
 
 KUSTOMIZATION = Path("Documentation") / "kustomization" / "kube-flannel"
+CANAL_SOURCE = Path("manifests") / "canal.yaml"
+METALLB_SOURCE = Path("config") / "manifests" / "metallb-native.yaml"
+
+#: Digest of canal.yaml at the tag of Calico's release that modules/calico pins.
+CANAL_DIGEST = "6b8fc10cd5735c44b6ba8ecab4dd7981134ad85fd1ec310def2735bde81e7f53"
+
+#: flannel as canal's manifest names it; role cni_canal puts its own in the place.
+REPLACED_IMAGE = "docker.io/flannel/flannel"
 
 
 def flannel_manifest(paths: Paths) -> Path:
@@ -26,8 +36,24 @@ def flannel_manifest(paths: Paths) -> Path:
     return release / "kube-flannel.yml"
 
 
+def canal_manifest(paths: Paths) -> Path:
+    """Path of the manifest below the document root, the same as on raw.githubusercontent.com."""
+    return paths.web / "projectcalico" / "calico" / calico_version() / CANAL_SOURCE
+
+
+def metallb_manifest(paths: Paths) -> Path:
+    """Path of the manifest below the document root, the same as on raw.githubusercontent.com."""
+    return paths.web / "metallb" / "metallb" / metallb_version() / METALLB_SOURCE
+
+
 def ensure_manifests(paths: Paths, report: Report) -> None:
-    """Write the manifest, unless it is there."""
+    """Write the manifests that are not there."""
+    _ensure_flannel(paths, report)
+    _ensure_canal(paths, report)
+    _ensure_metallb(paths, report)
+
+
+def _ensure_flannel(paths: Paths, report: Report) -> None:
     manifest = flannel_manifest(paths)
     if manifest.exists():
         return
@@ -35,15 +61,55 @@ def ensure_manifests(paths: Paths, report: Report) -> None:
         kubectl = programs.program(paths, programs.KUBERNETES, "kubectl")
         sources = programs.module_folder(paths, programs.FLANNEL, report)
         text = run([str(kubectl), "kustomize", str(sources / KUSTOMIZATION)])
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = manifest.with_suffix(".unfinished")
-        unfinished.write_text(text)
-        unfinished.rename(manifest)
+        _write(manifest, text.encode())
 
 
-def images_of_manifest(paths: Paths) -> list[str]:
-    """Images that the manifest names, each once."""
+def _ensure_canal(paths: Paths, report: Report) -> None:
+    manifest = canal_manifest(paths)
+    if manifest.exists():
+        return
+    with step(report, f"manifests: canal of Calico {calico_version()}"):
+        content = (programs.module_folder(paths, programs.CALICO, report) / CANAL_SOURCE).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != CANAL_DIGEST:
+            raise LabError(
+                f"canal.yaml of Calico {calico_version()} has the digest {digest}; expected {CANAL_DIGEST}. Another "
+                "release needs another CANAL_DIGEST in manifests.py."
+            )
+        _write(manifest, content)
+
+
+def _ensure_metallb(paths: Paths, report: Report) -> None:
+    manifest = metallb_manifest(paths)
+    if manifest.exists():
+        return
+    with step(report, f"manifests: MetalLB {metallb_version()}"):
+        sources = programs.module_folder(paths, programs.METALLB, report)
+        _write(manifest, (sources / METALLB_SOURCE).read_bytes())
+
+
+def _write(manifest: Path, content: bytes) -> None:
+    """Write a manifest that is there either whole or not at all."""
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = manifest.with_suffix(".unfinished")
+    unfinished.write_bytes(content)
+    unfinished.rename(manifest)
+
+
+def images_of_flannel(paths: Paths) -> list[str]:
+    """Images that flannel's manifest names, each once."""
     return sorted(set(read_images(flannel_manifest(paths).read_text())))
+
+
+def images_of_calico(paths: Paths) -> list[str]:
+    """Calico's images in canal's manifest, each once."""
+    images = set(read_images(canal_manifest(paths).read_text()))
+    return sorted(image for image in images if not image.startswith(f"{REPLACED_IMAGE}:"))
+
+
+def images_of_metallb(paths: Paths) -> list[str]:
+    """Images that MetalLB's manifest names, each once."""
+    return sorted(set(read_images(metallb_manifest(paths).read_text())))
 
 
 def read_images(manifest: str) -> list[str]:

@@ -21,7 +21,7 @@ from tests.lab.progress import Counter, Report, step
 from tests.lab.recipes import finished_folder
 from tests.lab.settings import Paths
 from tests.lab.toolchain import ensure_go
-from tests.lab.versions import MODULES_FOLDER, module_version, without_v
+from tests.lab.versions import MODULES_FOLDER, calico_version, module_version, without_v
 
 PAUSE_SOURCE = Path(__file__).resolve().parent / "pause" / "pause.c"
 
@@ -67,7 +67,8 @@ class Group:
     def recipe(self) -> str:
         """Digest of everything that decides about the result."""
         flags = repr((self.linker_flags(), self.tags, self.with_c, sorted(self.names.items())))
-        return recipes.digest([self.source / "go.mod", self.source / "go.sum", flags])[:12]
+        files = sorted(file for file in self.source.rglob("*") if file.is_file())
+        return recipes.digest([*files, flags])[:12]
 
 
 def _kubernetes_stamps() -> dict[str, str]:
@@ -100,6 +101,17 @@ FLANNEL = Group(
 #: builds that one, because the module proxy refuses every version of github.com/flannel-io/cni-plugin. It reads the
 #: same subnet.env and the same configuration, and calls the same bridge plugin.
 FLANNEL_CNI_PLUGIN = Group("flannel-cni-plugin", "github.com/containernetworking/plugins", stamps=_CNI_STAMP)
+
+#: Without C, felix has no eBPF data plane; it filters with iptables or nftables, as canal's manifest has it.
+CALICO = Group(
+    "calico",
+    "github.com/projectcalico/calico",
+    stamps={
+        "github.com/projectcalico/calico/pkg/buildinfo.Version": calico_version(),
+        "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": calico_version(),
+    },
+)
+METALLB = Group("metallb", "go.universe.tf/metallb")
 CRI_TOOLS = Group(
     "cri-tools",
     "sigs.k8s.io/cri-tools",
@@ -107,7 +119,7 @@ CRI_TOOLS = Group(
 )
 CNI_PLUGINS = Group("cni-plugins", "github.com/containernetworking/plugins", stamps=_CNI_STAMP)
 
-GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CRI_TOOLS, CNI_PLUGINS)
+GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CALICO, METALLB, CRI_TOOLS, CNI_PLUGINS)
 
 
 def folder(paths: Paths, group: Group) -> Path:

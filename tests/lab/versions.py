@@ -17,6 +17,7 @@ PACKAGE_REVISION = "1.1"
 #: Release of Debian whose user space the images with a shell are made of.
 DEBIAN_SUITE = "trixie"
 
+_RELEASE = re.compile(r"^\s*(?P<module>\S+) v0\.0\.0-\d{14}-[0-9a-f]{12} // (?:indirect; )?(?P<release>v\d\S*)$", re.M)
 _REQUIREMENT = re.compile(r"^(?:require)?\s*(?P<module>[\w.\-/~]+\.[\w.\-/~]+) (?P<version>v\d\S*)", re.MULTILINE)
 
 
@@ -33,6 +34,16 @@ def module_version(group: str, module: str) -> str:
     if module not in requirements:
         raise LookupError(f"{go_mod} requires no {module}; expected it there because the version is read from it.")
     return requirements[module]
+
+
+@cache
+def module_release(group: str, module: str) -> str:
+    """Return the release that modules/<group>/go.mod notes beside the commit of a module, such as v3.31.0."""
+    go_mod = MODULES_FOLDER / group / "go.mod"
+    releases = {found["module"]: found["release"] for found in _RELEASE.finditer(go_mod.read_text())}
+    if module not in releases:
+        raise LookupError(f"{go_mod} notes no release of {module}; expected it behind the commit, as in `// v3.31.0`.")
+    return releases[module]
 
 
 def without_v(version: str) -> str:
@@ -53,3 +64,13 @@ def kubernetes_version() -> str:
 def flannel_version() -> str:
     """Version of flannel that the lab builds."""
     return module_version("flannel", "github.com/flannel-io/flannel")
+
+
+def calico_version() -> str:
+    """Release of Calico that the lab builds."""
+    return module_release("calico", "github.com/projectcalico/calico")
+
+
+def metallb_version() -> str:
+    """Version of MetalLB that the lab builds."""
+    return module_version("metallb", "go.universe.tf/metallb")

@@ -12,6 +12,8 @@ import pytest
 from tests.lab import images, manifests
 from tests.lab.process import LabError
 from tests.lab.registry_storage import StoredImages
+from tests.lab.settings import Paths
+from tests.lab.versions import calico_version
 
 
 def test_a_reference_has_a_host_a_repository_and_a_tag() -> None:
@@ -27,6 +29,48 @@ def test_a_reference_without_a_tag_is_refused() -> None:
 def test_images_of_a_manifest() -> None:
     manifest = "spec:\n  containers:\n  - image: ghcr.io/a/b:v1\n    name: b\n  - name: c\n    image: ghcr.io/a/c:v2\n"
     assert manifests.read_images(manifest) == ["ghcr.io/a/b:v1", "ghcr.io/a/c:v2"]
+
+
+CANAL = """
+          image: quay.io/calico/cni:v3.31.0
+          image: quay.io/calico/node:v3.31.0
+          image: quay.io/calico/node:v3.31.0
+          image: docker.io/flannel/flannel:v0.24.4
+          image: quay.io/calico/kube-controllers:v3.31.0
+"""
+
+
+def test_images_of_calico_without_the_flannel_that_the_role_replaces(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    manifest = manifests.canal_manifest(paths)
+    assert manifest.relative_to(paths.web) == Path("projectcalico/calico") / calico_version() / "manifests/canal.yaml"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(CANAL)
+    made = {image.repository: image for image in images.calico_images(paths)}
+    assert set(made) == {"calico/cni", "calico/node", "calico/kube-controllers"}
+    assert made["calico/kube-controllers"].configuration.user.isdigit()
+    assert made["calico/node"].configuration.command == ("start_runit",)
+    plugins = {Path(entry.path).name for entry in made["calico/cni"].entries if entry.path.startswith("opt/cni/bin/")}
+    assert {"install", "calico", "calico-ipam", "host-local", "portmap", "loopback"} <= plugins
+
+
+def test_an_unknown_image_of_calico_is_refused(tmp_path: Path) -> None:
+    manifest = manifests.canal_manifest(Paths(tmp_path))
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("  image: quay.io/calico/typha:v3.31.0\n")
+    with pytest.raises(LabError, match="calico/typha"):
+        images.calico_images(Paths(tmp_path))
+
+
+def test_a_canal_manifest_of_another_release_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests/canal.yaml").write_text("kind: List\n")
+    monkeypatch.setattr(manifests.programs, "module_folder", lambda paths, group, report: tmp_path)
+    flannel = manifests.flannel_manifest(Paths(tmp_path))
+    flannel.parent.mkdir(parents=True)
+    flannel.touch()
+    with pytest.raises(LabError, match="CANAL_DIGEST"):
+        manifests.ensure_manifests(Paths(tmp_path), lambda message: None)
 
 
 @pytest.fixture

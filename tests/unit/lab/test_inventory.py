@@ -12,6 +12,7 @@ from tests.lab import inventory
 from tests.lab.nodes import CONTROL_PLANE, MACHINES, WORKERS, plan_set
 from tests.lab.settings import Paths
 from tests.lab.source import Source
+from tests.lab.versions import calico_version, without_v
 
 NODES = plan_set("e2e", 3, {CONTROL_PLANE: 1, WORKERS: 2}, "trixie", "1.7", "built")
 
@@ -62,6 +63,9 @@ def test_built_programs_come_from_the_mirrors_of_the_lab():
     assert variables["kube_packages_repository_key_url"].endswith("/core:/stable:/v1.36/deb/Release.key")
     assert variables["containerd_registry_mirrors"]["quay.io"] == [{"url": "http://10.77.0.1:5000"}]
     assert "v{{ cni_flannel_version }}/" in variables["cni_flannel_manifest_url"]
+    assert "v{{ cni_canal_version }}/" in variables["cni_canal_manifest_url"]
+    assert variables["cni_canal_version"] == without_v(calico_version())
+    assert "v{{ metallb_version }}/" in variables["metallb_manifest_url"]
 
 
 def test_upstream_needs_no_variables():

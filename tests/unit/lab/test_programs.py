@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 from tests.lab import programs
+from tests.lab.versions import calico_version
 
 
 def test_kubernetes_learns_its_version_while_it_is_linked() -> None:
     flags = programs.KUBERNETES.linker_flags()
     assert f"-X k8s.io/component-base/version.gitVersion={programs.KUBERNETES.version}" in flags
     assert "-X k8s.io/client-go/pkg/version.gitMajor=1" in flags
+
+
+def test_calico_says_its_release_and_not_the_commit() -> None:
+    assert f"buildinfo.Version={calico_version()}" in programs.CALICO.linker_flags()
 
 
 def test_programs_with_c_are_linked_statically() -> None:

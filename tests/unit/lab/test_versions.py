@@ -44,6 +44,16 @@ def test_every_group_pins_the_module_that_its_version_comes_from(group: programs
     assert group.version.startswith("v")
 
 
+def test_a_release_is_noted_beside_its_commit() -> None:
+    assert versions.calico_version() == versions.module_release("calico", "github.com/projectcalico/api")
+    assert versions.calico_version().startswith("v3.")
+
+
+def test_a_module_without_a_noted_release_is_named() -> None:
+    with pytest.raises(LookupError, match=r"flannel/go\.mod notes no release of example\.org/absent"):
+        versions.module_release("flannel", "example.org/absent")
+
+
 def test_staging_modules_are_those_of_the_same_release() -> None:
     go_mod = (versions.MODULES_FOLDER / "kubernetes" / "go.mod").read_text()
     replaced = [line.split()[-1] for line in go_mod.splitlines() if "=>" in line]

@@ -79,6 +79,16 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         {"cluster_endpoint_address": "198.51.100.80"},
     ),
     "own_network": (MASTERS, WORKERS, {"cluster_cni": "none", "firewall_features": ["calico-vxlan", "metallb"]}),
+    "metallb": (
+        MASTERS,
+        WORKERS,
+        {
+            "metallb_enabled": True,
+            "metallb_address_pools": [{"name": "web", "addresses": ["192.0.2.200-192.0.2.201"]}],
+            "control_plane_kube_proxy_configuration": {"mode": "ipvs"},
+        },
+    ),
+    "metallb_gone": (MASTERS, WORKERS, {"metallb_enabled": True, "metallb_state": "absent"}),
     "ipvs": (MASTERS, WORKERS, {"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}),
     # As in group_vars of the control plane alone.
     "chosen_for_masters": (
@@ -232,6 +242,11 @@ IPVS_PORTS = {"tcp/30000:32767", "udp/30000:32767"}
         ("external_etcd-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/8472"}),
         ("external_balancer-m1", {*MASTER_PORTS, "udp/8472"}),
         ("own_network-w21", {"tcp/22", "tcp/10250", "udp/4789", "tcp/7946", "udp/7946"}),
+        (
+            "metallb-w21",
+            {*("tcp/22", "tcp/10250", "udp/8472", "tcp/7946", "udp/7946"), *IPVS_PORTS},
+        ),
+        ("metallb_gone-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", *IPVS_PORTS}),
         ("chosen_for_masters-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
         ("chosen_for_masters-w21", {"tcp/22", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),

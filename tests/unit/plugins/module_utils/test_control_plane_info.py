@@ -37,6 +37,9 @@ RUNNING = (kubelet_argv(), Result(0, "ActiveState=active\n", ""))
 REFUSED = Result(
     1, "", "The connection to the server 192.0.2.11:6443 was refused - did you specify the right host or port?\n"
 )
+CANAL = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
+FLANNEL = "/api/v1/namespaces/kube-flannel"
+NO_CANAL = Result(1, "", 'Error from server (NotFound): daemonsets.apps "canal" not found\n')
 WHY_REFUSED = "The connection to the server 192.0.2.11:6443 was refused"
 
 
@@ -85,6 +88,8 @@ class Host:
         return [
             (argv("/readyz", server, self.paths.root), Result(0, "ok", "")),
             (argv("/api/v1/nodes", server, self.paths.root), Result(0, json.dumps(nodes), "")),
+            (argv(CANAL, server, self.paths.root), NO_CANAL),
+            (argv(FLANNEL, server, self.paths.root), Result(0, "{}", "")),
             (
                 argv("/api/v1/namespaces/kube-system/configmaps/kubeadm-config", server, self.paths.root),
                 Result(0, json.dumps(config), ""),
@@ -130,6 +135,7 @@ def test_nothing_installed(host: Host) -> None:
         "etcd": {"external": False, "leader": False, "members": []},
         "nodes": [],
         "cluster_configuration": "",
+        "networks": [],
     }
     assert host.asked_etcd == 0
 
@@ -220,7 +226,7 @@ def test_not_ready(host: Host, fixture_text: FixtureText) -> None:
 
 def test_gone_in_the_middle(host: Host) -> None:
     host.install()
-    readyz, (nodes, _result), _config = host.answers()
+    readyz, (nodes, _result), *_others = host.answers()
     found = host.read([RUNNING, readyz, (nodes, REFUSED)])
     assert (found.ready, found.message) == (False, WHY_REFUSED)
 
@@ -231,8 +237,8 @@ def test_gone_in_the_middle(host: Host) -> None:
 )
 def test_cluster_without_a_configuration(host: Host, result: Result) -> None:
     host.install()
-    readyz, nodes, (config, _result) = host.answers()
-    found = host.read([RUNNING, readyz, nodes, (config, result)])
+    *before, (config, _result) = host.answers()
+    found = host.read([RUNNING, *before, (config, result)])
     assert (found.ready, found.configuration) == (True, "")
 
 
@@ -329,3 +335,27 @@ def test_a_cut_off_ca(host: Host) -> None:
 )
 def test_one_line(said: str, line: str) -> None:
     assert one_line(said) == line
+
+
+@pytest.mark.parametrize(
+    ("canal", "flannel", "networks"),
+    [
+        (NO_CANAL, Result(0, "{}", ""), ("flannel",)),
+        (Result(0, "{}", ""), Result(0, "{}", ""), ("canal", "flannel")),
+        (Result(0, "{}", ""), Result(1, "", 'Error from server (NotFound): namespaces "x" not found\n'), ("canal",)),
+    ],
+    ids=["flannel", "one takes over", "canal"],
+)
+def test_networks_at_work(host: Host, canal: Result, flannel: Result, networks: tuple[str, ...]) -> None:
+    host.install()
+    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), config = host.answers()
+    found = host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), config])
+    assert found.networks == networks
+
+
+def test_an_api_that_cannot_tell_of_a_network_is_not_ready(host: Host) -> None:
+    host.install()
+    readyz, nodes, (canal_argv, _none), *_others = host.answers()
+    failed = Result(1, "", "Error from server: etcdserver: request timed out\n")
+    found = host.read([RUNNING, readyz, nodes, (canal_argv, failed)])
+    assert (found.ready, found.networks) == (False, ())

@@ -180,6 +180,7 @@ REACHED = [
     ("metallb", "tcp", 7472, set(), set()),
     ("metallb-metrics", "tcp", 7472, {*ALL_NODES, PODS}, {*ALL_NODES, PODS}),
     ("metallb-metrics", "tcp", 7473, {*ALL_NODES, PODS}, {*ALL_NODES, PODS}),
+    ("metallb-metrics", "tcp", 9120, {*ALL_NODES, PODS}, {*ALL_NODES, PODS}),
     ("node-local-dns", "udp", 53, {PODS}, {PODS}),
     ("node-local-dns", "tcp", 53, {PODS}, {PODS}),
     ("flannel-vxlan", "udp", 53, set(), set()),
@@ -295,6 +296,23 @@ def test_services_in_ipvs_are_addresses_of_the_host(source, destination, expecte
     packet = Packet(source, "tcp", 443, destination=destination)
     assert verdict(CHOICES._replace(features=("ipvs",)), packet) == expected
     assert verdict(CHOICES, packet) == "drop"
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "expected"),
+    [
+        (STRANGER, "192.0.2.200", "accept"),
+        (STRANGER, "192.0.2.202", "accept"),
+        (STRANGER_6, "2001:db8::ff01", "accept"),
+        (STRANGER, "192.0.2.203", "drop"),
+        (STRANGER_6, "2001:db8::fe00", "drop"),
+    ],
+)
+def test_addresses_of_load_balancers_in_ipvs_are_for_everybody(source, destination, expected):
+    ranges = ("192.0.2.200-192.0.2.202", "2001:db8::ff00/120")
+    packet = Packet(source, "tcp", 80, destination=destination)
+    assert verdict(CHOICES._replace(features=("ipvs",), pool_ranges=ranges), packet) == expected
+    assert verdict(CHOICES._replace(pool_ranges=ranges), packet) == "drop"
 
 
 @pytest.mark.parametrize(

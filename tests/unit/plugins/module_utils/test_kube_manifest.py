@@ -20,13 +20,18 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_manifest
     UNCHANGED,
     Change,
     Plan,
+    Prune,
+    RefusedError,
     Source,
     apply_plan,
+    apply_pruned,
     changes_from_diff,
     delete_plan,
     parse_diff,
     plan_absent,
     plan_present,
+    plan_prune,
+    plan_pruned,
     plan_without_cluster,
     pod_problems,
     read_manifest,
@@ -81,6 +86,9 @@ class FakeKubectl(Kubectl):
 
     def existing(self, targets: Sequence[KubeObject]) -> Result:
         return self._answer("existing", *titles(targets))
+
+    def labelled(self, resources: Sequence[str], selector: str, namespace: str) -> Result:
+        return self._answer("labelled", *resources)
 
     def delete(self, targets: Sequence[KubeObject], timeout: int) -> None:
         self._answer("delete", timeout, *titles(targets))
@@ -455,3 +463,88 @@ def waiting(reason: str, message: str | None = None) -> dict[str, Any]:
 )
 def test_pod_problems(status: dict[str, Any], problems: list[str]) -> None:
     assert pod_problems({"items": [{"metadata": {"name": "a"}, "status": status}]}) == problems
+
+
+def pool(name: str) -> KubeObject:
+    metadata = {"name": name, "namespace": "metallb-system"}
+    return KubeObject({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": metadata})
+
+
+PRUNE = Prune("app.kubernetes.io/managed-by=groundplane.kubeadm", ("foos.metallb.io", "ipaddresspools.metallb.io"))
+WEB, OTHER = "IPAddressPool/metallb-system/web", "IPAddressPool/metallb-system/other"
+
+
+class TestPrune:
+    """Of what kubectl found by our label, the pool web, and of a webhook that refuses a pool beside it."""
+
+    @pytest.fixture
+    def labelled(self, fixture_text: FixtureText) -> Result:
+        return Result(0, fixture_text("kubectl/get-labelled.stdout"), "")
+
+    @pytest.fixture
+    def denied(self, fixture_text: FixtureText) -> Result:
+        return Result(2, "", fixture_text("kubectl/diff-denied.stderr"))
+
+    def test_what_has_left_the_manifest_is_deleted(self, labelled: Result) -> None:
+        plan = plan_prune(FakeKubectl([labelled]), PRUNE, [pool("other")])
+        assert actions(plan) == {WEB: DELETED}
+
+    def test_what_is_in_the_manifest_stays(self, labelled: Result) -> None:
+        assert plan_prune(FakeKubectl([labelled]), PRUNE, [pool("web")]).changes == []
+
+    def test_resources_that_the_api_server_does_not_know_have_no_objects(
+        self, labelled: Result, fixture_text: FixtureText
+    ) -> None:
+        unknown = Result(1, "", fixture_text("kubectl/get-missing-resource.stderr"))
+        kubectl = FakeKubectl([unknown, labelled])
+        assert actions(plan_prune(kubectl, PRUNE, [])) == {WEB: DELETED}
+        assert kubectl.asked == [("labelled", *PRUNE.resources), ("labelled", "ipaddresspools.metallb.io")]
+
+    def test_no_resource_is_known(self, fixture_text: FixtureText) -> None:
+        unknown = Result(1, "", fixture_text("kubectl/get-missing-resource.stderr"))
+        assert plan_prune(FakeKubectl([unknown]), Prune("a=b", ("foos.metallb.io",)), []) == Plan()
+
+    def test_an_api_server_that_does_not_answer(self) -> None:
+        with pytest.raises(NotThereYetError):
+            plan_prune(FakeKubectl([Result(1, "", "connection refused")], ready=False), PRUNE, [])
+
+    def test_deleting_comes_last(self, labelled: Result) -> None:
+        kubectl = FakeKubectl([labelled, SAME])
+        plan = plan_pruned(kubectl, [pool("other")], PRUNE)
+        assert (actions(plan), plan.prune_first) == ({OTHER: UNCHANGED, WEB: DELETED}, False)
+
+        done = apply_pruned(kubectl, plan, 60)
+
+        assert (done, kubectl.asked[-1]) == (plan, ("delete", 60, WEB))
+        assert not any(verb == "apply" for verb, *_rest in kubectl.asked)
+
+    def test_applying_without_anything_to_delete(self) -> None:
+        kubectl = FakeKubectl()
+        apply_pruned(kubectl, Plan([Change(pool("other"), CREATED)]), 60)
+        assert kubectl.asked == [("apply", OTHER)]
+
+    def test_what_stands_in_the_way_is_deleted_first(self, labelled: Result, denied: Result) -> None:
+        kubectl = FakeKubectl([labelled, denied, SAME])
+        plan = plan_pruned(kubectl, [pool("other")], PRUNE)
+        assert (actions(plan), plan.prune_first) == ({WEB: DELETED, OTHER: CREATED}, True)
+
+        fresh = Result(
+            1,
+            f"diff -u a b\n--- /a/metallb.io.v1beta1.{OTHER.replace('/', '.')}\tt\n+++ b\tt\n@@ -0,0 +1 @@\n+a: b\n",
+            "",
+        )
+        kubectl = FakeKubectl([SAME, fresh])
+        done = apply_pruned(kubectl, plan, 60)
+
+        assert kubectl.asked == [("delete", 60, WEB), ("diff", OTHER), ("apply", OTHER)]
+        assert actions(done) == {WEB: DELETED, OTHER: CREATED}
+
+    def test_nothing_is_left_to_apply_once_it_is_gone(self) -> None:
+        kubectl = FakeKubectl()
+        plan = Plan([Change(pool("web"), DELETED), Change(pool("other"), UNCHANGED)], prune_first=True)
+        assert actions(apply_pruned(kubectl, plan, 60)) == {WEB: DELETED, OTHER: UNCHANGED}
+        assert kubectl.asked == [("delete", 60, WEB), ("diff", OTHER)]
+
+    def test_a_refusal_with_nothing_to_delete_is_an_error(self, denied: Result) -> None:
+        with pytest.raises(RefusedError, match="overlaps with already defined CIDR"):
+            plan_pruned(FakeKubectl([SAME, denied]), [pool("other")], PRUNE)

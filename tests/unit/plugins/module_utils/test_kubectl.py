@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -173,3 +174,34 @@ def test_host_without_kubectl(kubeconfig: str) -> None:
 def test_host_without_kubeconfig() -> None:
     with pytest.raises(NotThereYetError, match="There is no kubeconfig /nowhere.*role control_plane"):
         Kubectl(FakeRunner(programs={"kubectl": KUBECTL}), "/nowhere").apply(TARGETS)
+
+
+@pytest.fixture
+def silent_webhook(fixture_text: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Result:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    return Result(1, "", fixture_text("kubectl/diff-silent-webhook.stderr"))
+
+
+def test_a_webhook_that_does_not_answer_yet_is_waited_for(kubeconfig: str, silent_webhook: Result) -> None:
+    argv = [KUBECTL, f"--kubeconfig={kubeconfig}", "apply", *SERVER_SIDE, "--filename=-"]
+    runner = FakeRunner([(argv, silent_webhook), (argv, silent_webhook), (argv, DONE)], {"kubectl": KUBECTL})
+    Kubectl(runner, kubeconfig, webhook_timeout=60).apply(TARGETS)
+    runner.assert_finished()
+
+
+def test_a_webhook_that_never_answers(kubeconfig: str, silent_webhook: Result) -> None:
+    runner = runner_for(kubeconfig, ["apply", *SERVER_SIDE, "--filename=-"], silent_webhook)
+    with pytest.raises(CommandError, match="failed calling webhook"):
+        Kubectl(runner, kubeconfig).apply(TARGETS)
+
+
+def test_other_errors_are_not_waited_for(kubeconfig: str) -> None:
+    runner = runner_for(kubeconfig, ["diff", *SERVER_SIDE, "--filename=-"], FAILED)
+    assert Kubectl(runner, kubeconfig, webhook_timeout=60).diff(TARGETS) == FAILED
+
+
+@pytest.mark.parametrize(("namespace", "where"), [("web", ["--namespace=web"]), ("", [])])
+def test_objects_are_found_by_their_label(kubeconfig: str, namespace: str, where: list[str]) -> None:
+    runner = runner_for(kubeconfig, ["get", "a.example.com,b", *where, "--selector=owner=me", "--output=json"])
+    assert Kubectl(runner, kubeconfig).labelled(["a.example.com", "b"], "owner=me", namespace) == DONE
+    runner.assert_finished()

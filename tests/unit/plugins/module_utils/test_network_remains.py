@@ -116,6 +116,31 @@ def test_files(root: Path) -> None:
     )
 
 
+def test_folders_and_mounts_of_calico(root: Path) -> None:
+    for path in ("/var/lib/calico/nodename", "/var/log/calico/cni/cni.log", "/run/calico/bird.pid", "/run/nodeagent/x"):
+        write(root, path)
+    mounts = (
+        "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0",
+        "cgroup2 /run/calico/cgroup cgroup2 rw 0 0",
+        "tmpfs /run/calico/cgroup/inner tmpfs rw 0 0",
+        "tmpfs /run/calicoctl tmpfs rw 0 0",
+    )
+    write(root, "/proc/self/mounts", "\n".join(mounts) + "\n")
+    remains = read(root)
+    folders = ("var/lib/calico", "var/log/calico", "run/calico", "run/nodeagent")
+    assert remains.files == tuple(str(root / folder) for folder in folders)
+    assert remains.mounts == ("/run/calico/cgroup/inner", "/run/calico/cgroup")
+    assert list(remains.describe())[:2] == ["mount /run/calico/cgroup/inner", "mount /run/calico/cgroup"]
+
+
+def test_mounts_go_before_the_folders_that_they_are_in(tmp_path: Path) -> None:
+    folder = write(tmp_path, "/run/calico/bird.pid").parent
+    runner = FakeRunner([(["umount", "/run/calico/cgroup"], Result(0, "", ""))], {})
+    remove_network_remains(runner, NetworkRemains(mounts=("/run/calico/cgroup",), files=(str(folder),)))
+    runner.assert_finished()
+    assert not folder.exists()
+
+
 def test_cache_tells_pods_from_other_containers(root: Path, fixture_text: FixtureText) -> None:
     cached = json.loads(fixture_text("cni/cached-pod.json"))
     pod = write(root, "/var/lib/cni/results/cbr0-a3b7-eth0", json.dumps(cached))

@@ -425,6 +425,13 @@ NETWORK = [
     pytest.param(
         {}, Wanted(pod_cidr="10.244.0.0/16,fd00:1::/56", service_cidr="10.96.0.0/12,fd00:2::/112"), [], id="dual"
     ),
+    pytest.param(
+        {},
+        Wanted(pool_ranges=("192.0.2.5-192.0.2.20", "lan")),
+        ["pool-address-overlap:error"],
+        id="the node's in a pool",
+    ),
+    pytest.param({}, Wanted(pool_ranges=("192.0.2.200-192.0.2.220",)), [], id="a pool in the nodes' network"),
     pytest.param({}, Wanted(pod_cidr="192.0.2.0/24"), ["cidr-address-overlap:error"], id="the node's network as pods'"),
     pytest.param(
         {

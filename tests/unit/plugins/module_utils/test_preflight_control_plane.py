@@ -66,10 +66,11 @@ def judge(
     control_planes: dict[str, Any],
     facts: dict[str, Any] | None = None,
     etcd_hosts: tuple[str, ...] = (),
+    network: str = "",
     **unreachable: tuple[str, ...],
 ) -> dict[tuple[str, str, tuple[str, ...]], Finding]:
     """Findings by id, severity and hosts."""
-    situation = Situation(facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts)
+    situation = Situation(facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts, network)
     found = {}
     for check in CONTROL_PLANE_CHECKS:
         for comparison in check.judge(situation):
@@ -326,3 +327,44 @@ def versions(*kubelets: str) -> Any:
 def test_a_worker_newer_than_the_control_plane(control_plane: Any, version: str, found: bool) -> None:
     facts = {"m1": node(), "w1": {**node(""), "package_version": version}}
     assert (("version-skew", "error", ("w1",)) in judge({"m1": control_plane}, facts)) is found
+
+
+def running(network: str, *others: str) -> Any:
+    """A ready control plane of a cluster with two nodes and these networks."""
+    nodes = [
+        {"name": "m1", "control_plane": True, "kubelet_version": "v1.36.3", "addresses": ["192.0.2.11", "m1"]},
+        {"name": "w1", "control_plane": False, "kubelet_version": "v1.36.3", "addresses": ["192.0.2.21", "w1"]},
+    ]
+    return {**READY, "nodes": nodes, "networks": [network, *others]}
+
+
+def at(address: str) -> Any:
+    """Facts of a host with this node address."""
+    return {**node(), "node": {"address": address} if address else {}}
+
+
+BOTH = {"m1": at("192.0.2.11"), "w1": at("192.0.2.21")}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "control_plane", "facts", "hosts"),
+    [
+        ("flannel", running("canal"), BOTH, ("m1",)),
+        ("flannel", running("canal", "flannel"), BOTH, ("m1",)),
+        ("flannel", running("flannel"), BOTH, None),
+        ("canal", running("flannel"), BOTH, None),
+        ("canal", running("flannel"), {"m1": at("192.0.2.11"), "w2": at("")}, ("m1",)),
+        ("canal", running("canal"), {"m1": at("192.0.2.11")}, None),
+        ("none", running("canal"), BOTH, None),
+        ("", running("canal"), BOTH, None),
+        ("flannel", {**running("canal"), "ready": False}, BOTH, None),
+        ("canal", {**running("flannel"), "ready": False}, {"m1": at("192.0.2.11")}, None),
+    ],
+    ids=[
+        *("back", "back while going there", "as before", "forward", "forward without a node", "afterwards"),
+        *("left to the operator", "not to be judged", "back, silent", "forward, silent"),
+    ],
+)
+def test_a_change_of_the_network(wanted: str, control_plane: Any, facts: Any, hosts: tuple[str, ...] | None) -> None:
+    found = judge({"m1": control_plane}, facts, network=wanted)
+    assert [key[2] for key in found if key[0] == "network-change"] == ([hosts] if hosts else [])

@@ -79,6 +79,14 @@ def test_defaults_break_no_rule():
             "firewall_api_sources": ["192.0.2.5"],
         },
         {"firewall_enabled": False, "cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
+        {"metallb_enabled": True},
+        {"metallb_enabled": True, "metallb_address_pools": [{"name": "web", "addresses": ["192.0.2.200/30"]}]},
+        {"metallb_enabled": False, "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}]},
+        {
+            "metallb_enabled": True,
+            "metallb_state": "absent",
+            "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}],
+        },
     ],
     ids=lambda values: next(iter(values)),
 )
@@ -157,6 +165,10 @@ def test_usable_values(values):
         ({"firewall_rules_before": [{"target": "accept", "ports": ["80"]}]}, "firewall_rules_before"),
         ({"firewall_rules_after": [{"target": "accept"}, {"target": "jump"}]}, "firewall_rules_after"),
         ({"firewall_rollback_seconds": 5}, "firewall_rollback_seconds"),
+        (
+            {"metallb_enabled": True, "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}]},
+            "metallb_address_pools",
+        ),
         (
             {"firewall_enabled": True, "cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
             "firewall_api_sources",
