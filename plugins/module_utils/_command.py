@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Mapping, NamedTuple, Protocol, Sequence
+import contextlib
+from threading import Thread
+from typing import IO, TYPE_CHECKING, Mapping, NamedTuple, Protocol, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from ansible.module_utils.basic import AnsibleModule
 
 _C_LOCALE = {"LANG": "C", "LC_ALL": "C", "LC_MESSAGES": "C", "LANGUAGE": "C"}
@@ -59,6 +63,34 @@ class Runner(Protocol):
         """Path of a program on the target, None when it is not installed."""
 
 
+class _Feeder:
+    """Standard input of a program that is written while the program's output is read.
+
+    AnsibleModule.run_command writes everything before it reads anything. A program that answers each part of a large
+    input at once, as kubectl does, would wait for its output to be read, and the module for its input to be taken.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+
+    def write(self, data: bytes) -> None:
+        """Begin to write; whoever reads the output does not wait for the end of it."""
+        Thread(target=self._feed, args=(data,), daemon=True).start()
+
+    def close(self) -> None:
+        """Nothing, because the thread closes the pipe behind the last byte."""
+
+    def _feed(self, data: bytes) -> None:
+        # A program that ends without having read everything says by its exit code whether that is an error.
+        with contextlib.suppress(BrokenPipeError), self._pipe:
+            self._pipe.write(data)
+
+
+def _feed_while_reading(process: Popen[bytes]) -> None:
+    if process.stdin:
+        process.stdin = _Feeder(process.stdin)  # type: ignore[assignment]
+
+
 class ModuleRunner:
     """Runner on top of AnsibleModule.run_command."""
 
@@ -79,7 +111,9 @@ class ModuleRunner:
             data=stdin,
             binary_data=True,
             environ_update={**_C_LOCALE, **(environment or {})},
+            expand_user_and_vars=False,
             handle_exceptions=True,
+            before_communicate_callback=_feed_while_reading,
         )
         result = Result(rc, stdout, stderr)
         if check and rc != 0:
