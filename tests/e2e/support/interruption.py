@@ -21,6 +21,8 @@ from tests.e2e.support.waiting import wait_for
 
 WATCH_SECONDS = 300
 STEP_SECONDS = 0.002
+#: Short beside kubeadm's own start, and long beside a look, which would else take a processor from the run.
+LOOK_SECONDS = 0.05
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 ETCD_STATUS = f"{ETCDCTL} endpoint status --write-out=json"
 
@@ -164,7 +166,8 @@ def _watch(moment: Moment) -> str:
     """
     return (
         f"until kill -STOP $kubeadm 2>/dev/null && ({moment.condition}) >/dev/null 2>&1; "
-        f"do kill -CONT $kubeadm 2>/dev/null || kubeadm=$(pgrep --oldest --exact kubeadm); sleep {STEP_SECONDS}; done; "
+        f"do if kill -CONT $kubeadm 2>/dev/null; then sleep {STEP_SECONDS}; "
+        f"else kubeadm=$(pgrep --oldest --exact kubeadm) || sleep {LOOK_SECONDS}; fi; done; "
         f"until ({moment.settled}) >/dev/null 2>&1; do sleep 0.1; done"
     )
 
