@@ -53,6 +53,19 @@ _CHAINS = {
 }
 #: Comments of rules by which one mode alone leads to a chain that others have as well.
 _COMMENTS = {IPTABLES: "kubernetes load balancer firewall", IPVS: "kube-proxy firewall rules"}
+#: Comments of all rules in chains of others that lead to its own.
+_JUMPS = frozenset(
+    (
+        *_COMMENTS.values(),
+        "kubernetes externally-visible service portals",
+        "kubernetes forwarding rules",
+        "kubernetes health check rules",
+        "kubernetes health check service ports",
+        "kubernetes ipvs access filter",
+        "kubernetes postrouting rules",
+        "kubernetes service portals",
+    )
+)
 _NFT_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
 _IPSET = re.compile(r"KUBE-")
 _IPV6_SETS = "KUBE-6-"
@@ -60,11 +73,17 @@ _SERVICE_CHAINS = "KUBE-SVC-"
 
 
 def part_of_other_modes(table: SavedTable, mode: str) -> TableRemains | None:
-    """What of a table of iptables is none of a mode's but of another, None when nothing is."""
+    """What of a table of iptables is none of a mode's but of another, None when nothing is.
+
+    A chain to which somebody else leads, such as a CNI plugin to KUBE-MARK-MASQ, stays with all that it leads to.
+    """
+    in_use = _led_to_by_others(table)
     chains = tuple(
         chain
         for chain in table.chains
-        if not _is_chain_of(mode, table, chain) and any(_is_chain_of(other, table, chain) for other in _CHAINS)
+        if chain not in in_use
+        and not _is_chain_of(mode, table, chain)
+        and any(_is_chain_of(other, table, chain) for other in _CHAINS)
     )
     comments = {comment for other, comment in _COMMENTS.items() if other != mode}
     rules = tuple(
@@ -73,6 +92,22 @@ def part_of_other_modes(table: SavedTable, mode: str) -> TableRemains | None:
         if rule.chain not in chains and (rule.target in chains or comments.intersection(rule.comments))
     )
     return TableRemains(table.program, table.name, chains, rules) if chains or rules else None
+
+
+def _led_to_by_others(table: SavedTable) -> set[str]:
+    """Chains that rules which are not kube-proxy's lead to, and those that these lead to in turn."""
+    targets: dict[str, set[str]] = {}
+    pending = set()
+    for rule in table.rules:
+        targets.setdefault(rule.chain, set()).add(rule.target)
+        if not rule.chain.startswith("KUBE-") and _JUMPS.isdisjoint(rule.comments):
+            pending.add(rule.target)
+    found: set[str] = set()
+    while pending:
+        chain = pending.pop()
+        found.add(chain)
+        pending |= targets.get(chain, set()) - found
+    return found
 
 
 def _is_chain_of(mode: str, table: SavedTable, chain: str) -> bool:

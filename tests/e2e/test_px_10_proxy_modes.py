@@ -1,7 +1,7 @@
 # Copyright: (c) groundplane.kubeadm contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kube-proxy of a running cluster changes its mode and back: Services answer in both, and nothing of the other is left."""
+"""kube-proxy of a running cluster changes its mode, and back: Services answer, and nothing of the former is left."""
 
 from __future__ import annotations
 

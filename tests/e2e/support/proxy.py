@@ -24,6 +24,8 @@ SYNC_SECONDS = 60
 #: What kubelet makes in every mode.
 _OF_KUBELET = {"KUBE-FIREWALL", "KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"}
 _TABLES = {NFTABLES: {"ip kube-proxy", "ip6 kube-proxy"}, IPTABLES: set()}
+_CHAIN = re.compile(r"^:(KUBE-\S+)", re.MULTILINE)
+_TABLE = re.compile(r"^table (ip6? kube-proxy)$", re.MULTILINE)
 _SAVE = "iptables-save; ip6tables-save"
 _NAMESPACE = "--namespace=kube-system"
 
@@ -65,19 +67,13 @@ class Proxy:
     def chains(self) -> dict[str, set[str]]:
         """Chains of Kubernetes' by node, without those of kubelet."""
         saved = self.cluster.nodes.run_on(self.cluster.nodes.names, _SAVE)
-        return {
-            name: set(re.findall(r"^:(KUBE-\S+)", text, re.MULTILINE)) - _OF_KUBELET for name, text in saved.items()
-        }
+        return {name: set(_CHAIN.findall(text)) - _OF_KUBELET for name, text in saved.items()}
 
     def tables(self) -> dict[str, set[str]]:
         """Its tables of nftables by node, seen from its own pod: nodes may have no program for them."""
-        listed = {
-            node: self.cluster.kubectl(f"exec {pod} {_NAMESPACE} -- nft list tables")
-            for node, pod in self.pods().items()
-        }
-        return {
-            node: set(re.findall(r"^table (ip6? kube-proxy)$", text, re.MULTILINE)) for node, text in listed.items()
-        }
+        command = f"{_NAMESPACE} -- nft list tables"
+        listed = {node: self.cluster.kubectl(f"exec {pod} {command}") for node, pod in self.pods().items()}
+        return {node: set(_TABLE.findall(text)) for node, text in listed.items()}
 
     def modes(self) -> set[str]:
         """What it says of itself on all nodes."""

@@ -133,6 +133,20 @@ def test_from_ipvs_to_nftables() -> None:
     assert kube_chains(left(IPVS, "nftables")) == KUBELET
 
 
+def test_a_chain_that_somebody_else_uses_stays(fixture_text: FixtureText) -> None:
+    """With what it leads to, and with the rule: without it the ports of a container would be silent."""
+    foreign = "-A CNI-HOSTPORT-SETMARK -j KUBE-SVC-NPX46M4PTMTKRN6Y\n"
+    first = "-A CNI-HOSTPORT-SETMARK -m comment"
+    after = left(fixture_text("iptables/node-save").replace(first, foreign + first), "nftables")
+    assert foreign in after
+    assert kube_chains(after) - KUBELET == {
+        "KUBE-IPTABLES-HINT",
+        "KUBE-SVC-NPX46M4PTMTKRN6Y",
+        "KUBE-SEP-BW2HPEZCU62TOLAL",
+        "KUBE-MARK-MASQ",
+    }
+
+
 @pytest.mark.parametrize("mode", ["iptables", "ipvs", "nftables"])
 def test_once_is_enough(mode: str, fixture_text: FixtureText) -> None:
     for before in (IPVS, fixture_text("iptables/node-save")):
