@@ -36,6 +36,7 @@ _ARGUMENTS = {
     },
     "etcd_hosts": {"type": "list", "elements": "str", "default": []},
     "network": {"type": "str", "default": ""},
+    "proxy_mode": {"type": "str", "default": ""},
     "extra_findings": {
         "type": "list",
         "elements": "dict",
@@ -73,6 +74,7 @@ class ActionModule(ActionBase):
             unreachable=Unreachable(**{name: tuple(hosts) for name, hosts in arguments["unreachable"].items()}),
             etcd_hosts=arguments["etcd_hosts"],
             network=arguments["network"],
+            proxy_mode=arguments["proxy_mode"],
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
             host_ignore=arguments["host_ignore"],

@@ -12,11 +12,20 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_kub
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_machine import MACHINE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Finding, Wanted
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_network import NETWORK_CHECKS, node_address
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_proxy import PROXY_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_software import SOFTWARE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_storage import STORAGE_CHECKS
 
-CHECKS = (*MACHINE_CHECKS, *STORAGE_CHECKS, *SOFTWARE_CHECKS, *NETWORK_CHECKS, *ENDPOINT_CHECKS, *KUBERNETES_CHECKS)
+CHECKS = (
+    *MACHINE_CHECKS,
+    *STORAGE_CHECKS,
+    *SOFTWARE_CHECKS,
+    *NETWORK_CHECKS,
+    *PROXY_CHECKS,
+    *ENDPOINT_CHECKS,
+    *KUBERNETES_CHECKS,
+)
 
 # Bridges of other container and virtual machine tools, which have the same address on every host by design or by
 # cloning and carry no traffic between nodes.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import ETCD_FOLDER
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Wanted:
     :arg local_etcd: a control plane node runs a member of etcd.
     :arg etcd_folder: where that has its data.
     :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
+    :arg proxy_scheduler: how kube-proxy in mode ipvs chooses among the pods of a Service.
     :arg containerd_source: distribution or docker, empty for the default of the distribution.
     """
 
@@ -85,6 +87,8 @@ class Wanted:
     swap_allowed: bool = False
     cgroup_v1_allowed: bool = False
     kernel_modules: tuple[str, ...] = ("overlay", "br_netfilter")
+    proxy_mode: str = IPTABLES
+    proxy_scheduler: str = "rr"
     local_etcd: bool = True
     etcd_folder: str = ETCD_FOLDER
     image_repository: str = "registry.k8s.io"

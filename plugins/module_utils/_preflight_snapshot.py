@@ -22,6 +22,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
     NEEDED_FEATURES,
     KernelSupport,
+    proxy_features,
     read_kernel_support,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import parse_kubeconfig
@@ -445,7 +446,8 @@ def _unit_exists(root: Path, unit: str) -> bool:
 
 
 def _read_kernel(root: Path, release: str, wanted: Wanted) -> KernelSupport:
-    modules = [*wanted.kernel_modules, *(module for alternatives in NEEDED_FEATURES for module in alternatives)]
+    features = (*NEEDED_FEATURES, *proxy_features(wanted.proxy_mode, wanted.proxy_scheduler))
+    modules = [*wanted.kernel_modules, *(module for alternatives in features for module in alternatives)]
     return read_kernel_support(root, release, modules)
 
 

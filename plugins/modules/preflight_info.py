@@ -176,6 +176,15 @@ options:
     type: list
     elements: str
     default: [overlay, br_netfilter]
+  proxy_mode:
+    description: Mode of kube-proxy, for which the kernel has to have what it uses.
+    type: str
+    choices: [iptables, nftables, ipvs]
+    default: iptables
+  proxy_scheduler:
+    description: How it chooses among the pods of a Service with O(proxy_mode=ipvs), which is a module of the kernel.
+    type: str
+    default: rr
   repository_url:
     description:
       - Repository of the Kubernetes packages that has to be reachable from the host.
@@ -481,6 +490,7 @@ from typing import Any, Mapping
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES, MODES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
     url_fetcher,
     wanted_version,
@@ -556,6 +566,8 @@ def argument_spec() -> dict[str, Any]:
         "swap_allowed": {"type": "bool", "default": False},
         "cgroup_v1_allowed": {"type": "bool", "default": False},
         "kernel_modules": {"type": "list", "elements": "str", "default": ["overlay", "br_netfilter"]},
+        "proxy_mode": {"type": "str", "choices": list(MODES), "default": IPTABLES},
+        "proxy_scheduler": {"type": "str", "default": "rr"},
         "repository_url": {"type": "str", "default": ""},
         "repository_key_url": {"type": "str", "default": "", "no_log": False},
         "repository_kind": {"type": "str", "choices": ["deb", "rpm"]},
@@ -607,6 +619,8 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         swap_allowed=params["swap_allowed"],
         cgroup_v1_allowed=params["cgroup_v1_allowed"],
         kernel_modules=tuple(params["kernel_modules"]),
+        proxy_mode=params["proxy_mode"],
+        proxy_scheduler=params["proxy_scheduler"],
         local_etcd=params["local_etcd"],
         etcd_folder=params["etcd_folder"].rstrip("/"),
         image_repository=params["image_repository"],

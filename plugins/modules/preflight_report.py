@@ -78,6 +78,12 @@ options:
       - Left empty, nothing is said of it.
     type: str
     default: ""
+  proxy_mode:
+    description:
+      - Mode of kube-proxy that is wanted, as in C(cluster_proxy_mode); it is compared with the one of the cluster.
+      - Left empty, nothing is said of it.
+    type: str
+    default: ""
   extra_findings:
     description: Findings from other sources that belong into the same table.
     type: list

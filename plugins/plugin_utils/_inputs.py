@@ -18,6 +18,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_poli
     parse_cluster_port,
     rule_problem,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import configuration_problems
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import KNOWN_IDS
 
@@ -368,6 +369,15 @@ def check_firewall_load_balancer(values: Mapping[str, Any]) -> Iterator[Violatio
         )
 
 
+def check_proxy_mode(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """One mode of kube-proxy: what else has to know it does not look into kubeadm's configuration."""
+    name = "control_plane_kube_proxy_configuration"
+    configuration, mode = values[name], values["cluster_proxy_mode"]
+    if "mode" in configuration and (configuration["mode"] or IPTABLES) != mode:
+        found = f"mode {configuration['mode']!r} with cluster_proxy_mode {mode}"
+        yield Violation(name, found, "the mode in cluster_proxy_mode alone")
+
+
 def check_metallb(values: Mapping[str, Any]) -> Iterator[Violation]:
     """Pools and announcements that MetalLB takes and that harm nobody, where it is wanted."""
     if values["metallb_enabled"] and values.get("metallb_state", "present") == "present":
@@ -406,6 +416,7 @@ VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tup
     (check_firewall_node_port_range, ("firewall_node_port_range",)),
     *((partial(check_firewall_rules, name), (name,)) for name in ("firewall_rules_before", "firewall_rules_after")),
     (check_firewall_rollback, ("firewall_rollback_seconds",)),
+    (check_proxy_mode, ("cluster_proxy_mode", "control_plane_kube_proxy_configuration")),
     (check_metallb, ("metallb_enabled",)),
     (check_firewall_load_balancer, ("firewall_enabled", "cluster_load_balancer", "cluster_endpoint_address")),
 )
@@ -441,6 +452,7 @@ COMMON_VARIABLES = (
     "cluster_load_balancer",
     "cluster_name",
     "cluster_pod_cidr",
+    "cluster_proxy_mode",
     "cluster_service_cidr",
     "cluster_vip",
     "metallb_enabled",

@@ -30,6 +30,7 @@ DUAL = {
     "cluster_pod_cidr": "10.244.0.0/16, fd00:10::/56",
     "cluster_service_cidr": "10.96.0.0/16, fd00:96::/108",
 }
+LAX = {"ipvs": {"strictARP": False}}
 PEER = {"name": "router", "myASN": 64500, "peerASN": 64501, "peerAddress": "192.0.2.1"}
 
 
@@ -82,9 +83,12 @@ def test_addresses_that_metallb_would_not_take(text: str, message: str) -> None:
         (pools("192.0.2.101-192.0.2.110"), CLUSTER),
         (pools("192.0.2.200/32", "2001:db8::/124"), DUAL),
         (pools("192.0.2.200/32"), {}),
-        ({"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}, CLUSTER),
-        ({"control_plane_kube_proxy_configuration": {"mode": "iptables", "ipvs": {"strictARP": False}}}, CLUSTER),
-        ({"control_plane_kube_proxy_configuration": {"mode": "ipvs", "ipvs": {"strictARP": True}}}, CLUSTER),
+        ({"cluster_proxy_mode": "ipvs"}, CLUSTER),
+        ({"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": LAX}, CLUSTER),
+        (
+            {"cluster_proxy_mode": "ipvs", "control_plane_kube_proxy_configuration": {"ipvs": {"strictARP": True}}},
+            CLUSTER,
+        ),
         (
             {
                 "metallb_address_pools": [POOL],
@@ -157,7 +161,7 @@ def test_pools_have_addresses_of_their_own() -> None:
             ("metallb_bgp_peers", "the password of router itself, which everybody would read"),
         ),
         (
-            {"control_plane_kube_proxy_configuration": {"mode": "ipvs", "ipvs": {"strictARP": False}}},
+            {"cluster_proxy_mode": "ipvs", "control_plane_kube_proxy_configuration": LAX},
             ("control_plane_kube_proxy_configuration", "ipvs.strictARP false"),
         ),
     ],

@@ -23,8 +23,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
     LOADABLE,
     MISSING,
+    PRESENT,
     UNKNOWN,
     KernelSupport,
+    proxy_features,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
     Address,
@@ -69,6 +71,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
 from tests.unit.preflight_samples import CLEAN, DEFAULT_ROUTE, ETH0, ETH1, LO, host, network
 
 WORKER = Wanted(role="worker", thresholds=DEFAULT_THRESHOLDS["worker"])
+NFTABLES = Wanted(proxy_mode="nftables")
+IPVS = Wanted(proxy_mode="ipvs")
 VIP = "192.0.2.100"
 HA = Wanted(load_balancer="keepalived", vip=VIP, endpoint="api.kubernetes.internal")
 BESIDE = replace(HA, endpoint_port=8443)
@@ -82,6 +86,12 @@ HOLDER = ETH0._replace(addresses=(*ETH0.addresses, Address(VIP, 32, "global")))
 
 def kernel(**states):
     return KernelSupport("6.1.0", {**CLEAN.kernel.states, **states})
+
+
+def proxy_kernel(mode, release="6.1.0", scheduler="rr", **states):
+    """A kernel with everything that a mode of kube-proxy uses, but for these."""
+    modules = [module for alternatives in proxy_features(mode, scheduler) for module in alternatives]
+    return {"kernel": KernelSupport(release, {**CLEAN.kernel.states, **dict.fromkeys(modules, PRESENT), **states})}
 
 
 def storage(**changes):
@@ -182,6 +192,36 @@ MACHINE = [
         Wanted(kubernetes_version="1.35.0", cgroup_v1_allowed=True),
         [],
         id="cgroup v1 allowed",
+    ),
+    pytest.param(proxy_kernel("nftables"), NFTABLES, [], id="a kernel for nftables"),
+    pytest.param(
+        proxy_kernel("nftables", nft_numgen=MISSING), NFTABLES, ["proxy-mode:error"], id="nftables without numgen"
+    ),
+    pytest.param(
+        proxy_kernel("nftables", nft_ct=UNKNOWN), NFTABLES, ["proxy-mode:warning"], id="a mute kernel for nftables"
+    ),
+    pytest.param(
+        proxy_kernel("nftables", "5.12.19"), NFTABLES, ["proxy-mode:error"], id="a kernel too old for nftables"
+    ),
+    pytest.param(proxy_kernel("nftables", "5.13.0-1"), NFTABLES, [], id="the first kernel for nftables"),
+    pytest.param(proxy_kernel("nftables", "custom"), NFTABLES, [], id="a kernel without a number"),
+    pytest.param(
+        proxy_kernel("iptables", ipt_REJECT=MISSING), Wanted(), ["proxy-mode:error"], id="iptables without REJECT"
+    ),
+    pytest.param(proxy_kernel("iptables", ipt_REJECT=UNKNOWN), Wanted(), [], id="a mute kernel for iptables"),
+    pytest.param(proxy_kernel("ipvs"), IPVS, ["proxy-mode:warning"], id="ipvs is deprecated"),
+    pytest.param(proxy_kernel("ipvs"), replace(IPVS, kubernetes_version="1.34"), [], id="ipvs before that"),
+    pytest.param(
+        proxy_kernel("ipvs", ip_vs=MISSING, dummy=MISSING),
+        IPVS,
+        ["proxy-mode:error", "proxy-mode:warning"],
+        id="a kernel without ipvs",
+    ),
+    pytest.param(
+        proxy_kernel("ipvs", ip_vs_sh=MISSING),
+        replace(IPVS, kubernetes_version="1.34", proxy_scheduler="sh"),
+        ["proxy-mode:error"],
+        id="ipvs without the scheduler",
     ),
     pytest.param({"swaps": ("/dev/vda2",)}, Wanted(), ["swap-active:warning"], id="swap on"),
     pytest.param(

@@ -67,10 +67,11 @@ def judge(
     facts: dict[str, Any] | None = None,
     etcd_hosts: tuple[str, ...] = (),
     network: str = "",
+    proxy_mode: str = "",
     **unreachable: tuple[str, ...],
 ) -> dict[tuple[str, str, tuple[str, ...]], Finding]:
     """Findings by id, severity and hosts."""
-    situation = Situation(facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts, network)
+    situation = Situation(facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts, network, proxy_mode)
     found = {}
     for check in CONTROL_PLANE_CHECKS:
         for comparison in check.judge(situation):
@@ -368,3 +369,37 @@ BOTH = {"m1": at("192.0.2.11"), "w1": at("192.0.2.21")}
 def test_a_change_of_the_network(wanted: str, control_plane: Any, facts: Any, hosts: tuple[str, ...] | None) -> None:
     found = judge({"m1": control_plane}, facts, network=wanted)
     assert [key[2] for key in found if key[0] == "network-change"] == ([hosts] if hosts else [])
+
+
+def proxied(mode: str, former: str = "", **changes: Any) -> Any:
+    """A ready control plane of a cluster with two nodes whose kube-proxy runs in a mode, or is changed to it."""
+    proxy = {"mode": mode, "strict_arp": False, "former_mode": former}
+    return {**running("flannel"), "kube_proxy": proxy, **changes}
+
+
+ONE = {"m1": at("192.0.2.11")}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "control_plane", "facts", "found"),
+    [
+        ("iptables", proxied("iptables"), ONE, ""),
+        ("nftables", proxied("iptables"), BOTH, ""),
+        ("nftables", proxied("iptables"), ONE, "from mode iptables to nftables, and the nodes w1 are not"),
+        ("nftables", proxied("nftables", "ipvs"), ONE, "from mode ipvs to nftables"),
+        ("nftables", proxied("iptables", "ipvs"), ONE, "from mode iptables and ipvs to nftables"),
+        ("ipvs", proxied("ipvs", "ipvs"), ONE, ""),
+        ("nftables", proxied("iptables", kube_proxy=None), ONE, ""),
+        ("", proxied("iptables"), ONE, ""),
+        ("nftables", proxied("iptables", ready=False), ONE, ""),
+    ],
+    ids=[
+        *("as before", "every node", "a node is absent", "interrupted", "interrupted and another one"),
+        *("another field", "none of kubeadm's", "not to be judged", "silent"),
+    ],
+)
+def test_a_change_of_kube_proxy(wanted: str, control_plane: Any, facts: Any, found: str) -> None:
+    findings = judge({"m1": control_plane}, facts, proxy_mode=wanted)
+    texts = [finding.found for key, finding in findings.items() if key[0] == "proxy-mode-change"]
+    assert len(texts) == bool(found)
+    assert found in "".join(texts)

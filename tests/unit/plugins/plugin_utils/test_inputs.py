@@ -79,6 +79,9 @@ def test_defaults_break_no_rule():
             "firewall_api_sources": ["192.0.2.5"],
         },
         {"firewall_enabled": False, "cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
+        {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"mode": "nftables"}},
+        {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"ipvs": {"scheduler": "sh"}}},
+        {"cluster_proxy_mode": "iptables", "control_plane_kube_proxy_configuration": {"mode": ""}},
         {"metallb_enabled": True},
         {"metallb_enabled": True, "metallb_address_pools": [{"name": "web", "addresses": ["192.0.2.200/30"]}]},
         {"metallb_enabled": False, "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}]},
@@ -166,6 +169,14 @@ def test_usable_values(values):
         ({"firewall_rules_after": [{"target": "accept"}, {"target": "jump"}]}, "firewall_rules_after"),
         ({"firewall_rollback_seconds": 5}, "firewall_rollback_seconds"),
         (
+            {"cluster_proxy_mode": "iptables", "control_plane_kube_proxy_configuration": {"mode": "ipvs"}},
+            "control_plane_kube_proxy_configuration",
+        ),
+        (
+            {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"mode": ""}},
+            "control_plane_kube_proxy_configuration",
+        ),
+        (
             {"metallb_enabled": True, "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}]},
             "metallb_address_pools",
         ),
@@ -204,6 +215,15 @@ def test_a_violation_reads_as_a_sentence():
 def test_groups(control_plane, workers, subjects):
     members = [*control_plane, *workers]
     assert [violation.subject for violation in check_groups(control_plane, workers, NAMES, members=members)] == subjects
+
+
+def test_two_modes_of_kube_proxy_are_both_named():
+    configuration = {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"mode": "ipvs"}}
+    (violation,) = check_values({**DEFAULTS, **configuration})
+    assert str(violation) == (
+        "control_plane_kube_proxy_configuration: found mode 'ipvs' with cluster_proxy_mode nftables, "
+        "expected the mode in cluster_proxy_mode alone"
+    )
 
 
 def test_one_address_cannot_lead_to_several_control_plane_hosts():
