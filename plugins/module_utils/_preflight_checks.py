@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_endpoint import ENDPOINT_CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_ipv6 import IPV6_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_kubernetes import KUBERNETES_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_machine import MACHINE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Finding, Wanted
@@ -16,7 +17,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_software import SOFTWARE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_storage import STORAGE_CHECKS
 
-CHECKS = (*MACHINE_CHECKS, *STORAGE_CHECKS, *SOFTWARE_CHECKS, *NETWORK_CHECKS, *ENDPOINT_CHECKS, *KUBERNETES_CHECKS)
+CHECKS = (
+    *MACHINE_CHECKS,
+    *STORAGE_CHECKS,
+    *SOFTWARE_CHECKS,
+    *NETWORK_CHECKS,
+    *IPV6_CHECKS,
+    *ENDPOINT_CHECKS,
+    *KUBERNETES_CHECKS,
+)
 
 # Bridges of other container and virtual machine tools, which have the same address on every host by design or by
 # cloning and carry no traffic between nodes.

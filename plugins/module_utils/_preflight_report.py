@@ -131,6 +131,7 @@ def build_report(
     unreachable: Unreachable | None = None,
     etcd_hosts: Sequence[str] = (),
     network: str = "",
+    ranges: Mapping[str, str] | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     host_ignore: Mapping[str, Sequence[str]] | None = None,
@@ -144,6 +145,7 @@ def build_report(
     :arg guarded_hosts: hosts whose packet filter learns of the other hosts in this run, after the preflight.
     :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg network: the pod network that is wanted.
+    :arg ranges: ranges that are wanted, by their variables.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
@@ -154,7 +156,9 @@ def build_report(
         host: {**result["facts"], **measured.get(host, {}), "guarded": host in guarded_hosts}
         for host, result in results.items()
     }
-    situation = Situation(facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts), network)
+    situation = Situation(
+        facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts), network, ranges or {}
+    )
     rows = _merge(
         [
             *_judge(situation),
