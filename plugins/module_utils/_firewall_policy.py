@@ -675,7 +675,7 @@ def _is_node(host: Host, node: ClusterNode) -> bool:
 
 
 def _require_both_families(view: View, nodes: Sequence[ClusterNode]) -> None:
-    """A Node object has one address as a rule; the one of the other family is known by those alone that were read."""
+    """A Node has both addresses where its kubelet was told both; else only those that were read have the other one."""
     if not view.dual_stack:
         return
     covered = {_network(text).version for text in view.further_sources}
