@@ -12,7 +12,11 @@ from itertools import combinations
 from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPVS
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress, IPNetwork
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    IPAddress,
+    IPNetwork,
+    parts_of,
+)
 
 NAMESPACE = "metallb-system"
 #: What tells our objects from those of others.
@@ -191,17 +195,16 @@ def _taken(values: Mapping[str, Any]) -> Iterator[Taken]:
     for variable in ("cluster_pod_cidr", "cluster_service_cidr"):
         yield from _ranges(values, variable)
     for variable in ("cluster_vip", "cluster_endpoint_address", "cluster_node_ip"):
-        text = str(values.get(variable) or "")
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            continue
-        yield Taken(variable, text, Span(address, address))
+        for text in parts_of(str(values.get(variable) or "")):
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                continue
+            yield Taken(variable, text, Span(address, address))
 
 
 def _ranges(values: Mapping[str, Any], variable: str) -> Iterator[Taken]:
-    texts = [text.strip() for text in str(values.get(variable) or "").split(",")]
-    for text, span in readable_spans(texts):
+    for text, span in readable_spans(parts_of(str(values.get(variable) or ""))):
         yield Taken(variable, text, span)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_endpoint import ENDPOINT_CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_ipv6 import IPV6_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_kubernetes import KUBERNETES_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_machine import MACHINE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Finding, Wanted
@@ -22,6 +23,7 @@ CHECKS = (
     *STORAGE_CHECKS,
     *SOFTWARE_CHECKS,
     *NETWORK_CHECKS,
+    *IPV6_CHECKS,
     *PROXY_CHECKS,
     *ENDPOINT_CHECKS,
     *KUBERNETES_CHECKS,

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import block_value
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import parts_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     ERROR,
     WARNING,
@@ -27,6 +30,8 @@ _RESTORE = (
     "When too many are lost for good, restore etcd from a snapshot on one control plane node and join the others anew. "
     "Never remove members by hand while there is no quorum. Nothing was changed."
 )
+# What kubeadm calls the ranges in the configuration that the cluster keeps.
+_RANGES = {"cluster_pod_cidr": "podSubnet", "cluster_service_cidr": "serviceSubnet"}
 
 
 class Unreachable(NamedTuple):
@@ -64,6 +69,7 @@ class Situation:
     :arg etcd_hosts: hosts that shall run a member of etcd each; none where that is not to be judged.
     :arg network: the pod network that is wanted; nothing where that is not to be judged.
     :arg proxy_mode: the mode of kube-proxy that is wanted; nothing where that is not to be judged.
+    :arg ranges: ranges that are wanted, by their variables; none where they are not to be judged.
     """
 
     facts: HostFacts = field(default_factory=dict)
@@ -72,6 +78,7 @@ class Situation:
     etcd_hosts: tuple[str, ...] = ()
     network: str = ""
     proxy_mode: str = ""
+    ranges: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def installed(self) -> tuple[str, ...]:
@@ -389,6 +396,30 @@ def judge_proxy_mode(situation: Situation) -> Iterator[Comparison]:
         )
 
 
+def judge_ranges(situation: Situation) -> Iterator[Comparison]:
+    """Ranges are given to a cluster once; every node, Service and certificate rests on them."""
+    for host in situation.ready[:1]:
+        configuration = situation.control_planes[host].get("cluster_configuration", "")
+        for variable, wanted in situation.ranges.items():
+            kept = block_value(configuration, "networking", _RANGES[variable])
+            if kept and _networks(kept) != _networks(wanted):
+                yield Comparison(
+                    (host,),
+                    Observation(f"the cluster has {kept}, and {variable} is {wanted}", f"{variable}: {kept}"),
+                )
+
+
+def _networks(text: str) -> list[str]:
+    """Ranges in one spelling; a text that is none is left as it is."""
+    found = []
+    for part in parts_of(text):
+        try:
+            found.append(str(ipaddress.ip_network(part)))
+        except ValueError:
+            found.append(part)
+    return found
+
+
 CONTROL_PLANE_CHECKS = (
     ControlPlaneCheck(
         Description(
@@ -496,5 +527,17 @@ CONTROL_PLANE_CHECKS = (
             variables=("cluster_proxy_mode",),
         ),
         judge_proxy_mode,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="range-change",
+            severity=ERROR,
+            purpose="The ranges of a running cluster stay as they are, and with them its families: one of IPv4 does "
+            "not become dual-stack. kubeadm changes neither.",
+            remedy="Set the variable to what the cluster has. For other ranges, or a second family, build a new "
+            "cluster.",
+            variables=("cluster_pod_cidr", "cluster_service_cidr"),
+        ),
+        judge_ranges,
     ),
 )

@@ -62,6 +62,9 @@ class Wanted:
     :arg pool_ranges: addresses that MetalLB gives away, as its pools write them.
     :arg local_etcd: a control plane node runs a member of etcd.
     :arg etcd_folder: where that has its data.
+    :arg node_ip: address of the node, or one of each family.
+    :arg node_cidr: network of the nodes, or one of each family.
+    :arg network: the pod network to come, empty where that is not known.
     :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
     :arg proxy_scheduler: how kube-proxy in mode ipvs chooses among the pods of a Service.
     :arg containerd_source: distribution or docker, empty for the default of the distribution.
@@ -94,6 +97,7 @@ class Wanted:
     image_repository: str = "registry.k8s.io"
     sandbox_image: str = ""
     containerd_source: str = ""
+    network: str = ""
     thresholds: Thresholds = DEFAULT_THRESHOLDS[CONTROL_PLANE]
 
     @property
@@ -103,9 +107,14 @@ class Wanted:
         return int(major), int(minor)
 
     @property
+    def ip_versions(self) -> tuple[int, ...]:
+        """The cluster's families, 4, 6 or both, in the order of its ranges."""
+        return tuple(dict.fromkeys(6 if ":" in part else 4 for part in self.pod_cidr.split(",")))
+
+    @property
     def ip_version(self) -> int:
         """The cluster's first family: 4 or 6."""
-        return 6 if ":" in self.pod_cidr.partition(",")[0] else 4
+        return self.ip_versions[0]
 
     @property
     def virtual_address(self) -> IPAddress | None:

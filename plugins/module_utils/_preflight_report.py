@@ -132,6 +132,7 @@ def build_report(
     etcd_hosts: Sequence[str] = (),
     network: str = "",
     proxy_mode: str = "",
+    ranges: Mapping[str, str] | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     host_ignore: Mapping[str, Sequence[str]] | None = None,
@@ -146,6 +147,7 @@ def build_report(
     :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg network: the pod network that is wanted.
     :arg proxy_mode: the mode of kube-proxy that is wanted.
+    :arg ranges: ranges that are wanted, by their variables.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
@@ -157,7 +159,13 @@ def build_report(
         for host, result in results.items()
     }
     situation = Situation(
-        facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts), network, proxy_mode
+        facts,
+        control_planes or {},
+        unreachable or Unreachable(),
+        tuple(etcd_hosts),
+        network,
+        proxy_mode,
+        ranges or {},
     )
     rows = _merge(
         [

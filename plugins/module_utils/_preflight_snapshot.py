@@ -31,6 +31,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     Link,
     Route,
     Source,
+    given_for_first,
     parse_links,
     parse_neighbour,
     parse_route_source,
@@ -195,6 +196,20 @@ class Inotify:
 
 
 @dataclass(frozen=True)
+class Ipv6:
+    """IPv6 as the kernel of the host has it, by the entries of net.ipv6.conf: interfaces, default and all.
+
+    :arg present: the kernel has IPv6, and was not told at boot to do without.
+    :arg disabled: entries in which it is switched off.
+    :arg heeding: entries that heed routers as long as nothing is forwarded (accept_ra 1).
+    """
+
+    present: bool = True
+    disabled: frozenset[str] = frozenset()
+    heeding: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A host at one moment.
 
@@ -238,6 +253,7 @@ class Snapshot:
     inotify: Inotify = Inotify()
     registries: tuple[Registry, ...] = ()
     own_rules: bool = False
+    ipv6: Ipv6 = Ipv6()
 
     @property
     def families(self) -> frozenset[str]:
@@ -301,6 +317,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         inotify=Inotify(
             *(_number(root / "proc/sys/fs/inotify" / name) for name in ("max_user_instances", "max_user_watches"))
         ),
+        ipv6=_read_ipv6(root) if 6 in wanted.ip_versions else Ipv6(),
     )
 
 
@@ -431,6 +448,16 @@ def _number(path: Path) -> int | None:
     """The number in a file of the kernel, None without one."""
     text = _text(path).strip()
     return int(text) if text.isdigit() else None
+
+
+def _read_ipv6(root: Path) -> Ipv6:
+    folder = root / "proc/sys/net/ipv6/conf"
+    entries = _names(folder)
+    return Ipv6(
+        present=bool(entries),
+        disabled=frozenset(entry for entry in entries if _number(folder / entry / "disable_ipv6")),
+        heeding=frozenset(entry for entry in entries if _number(folder / entry / "accept_ra") == 1),
+    )
 
 
 def _names(folder: Path) -> list[str]:
@@ -588,14 +615,15 @@ def _read_network(runner: Runner, wanted: Wanted) -> Network:
     return Network(
         links=parse_links(runner.run(["ip", "-json", "address"]).stdout),
         routes=parse_routes(runner.run(["ip", "-json", "-4", "route"]).stdout)
-        + parse_routes(runner.run(["ip", "-json", "-6", "route"], check=False).stdout),
+        + parse_routes(runner.run(["ip", "-json", "-6", "route"], check=False).stdout, 6),
         peer_source=_read_peer_source(runner, wanted),
     )
 
 
 def _read_peer_source(runner: Runner, wanted: Wanted) -> Source | None:
     """Address that faces the peer; not asked when the inventory decides without it."""
-    if wanted.node_ip or wanted.node_cidr or not wanted.peer_address:
+    given = any(given_for_first(text, wanted.ip_versions) for text in (wanted.node_ip, wanted.node_cidr))
+    if given or not wanted.peer_address:
         return None
     destination = resolve(wanted.peer_address)
     if not destination:

@@ -37,7 +37,8 @@ options:
   pod_cidr:
     description:
       - Range of the pods; two of them, separated by a comma, for dual stack.
-      - The first one decides the family of the node's address.
+      - The first one decides the family of the node's address. With two of them the node has a second address, of the
+        other family.
     type: str
     required: true
   service_cidr:
@@ -45,11 +46,24 @@ options:
     type: str
     required: true
   node_ip:
-    description: Address of the node, where it is given.
+    description:
+      - Address of the node, where it is given.
+      - For dual stack, two of them separated by a comma; one alone leaves the other family to O(node_cidr).
     type: str
     default: ""
   node_cidr:
-    description: Network in which the node has its address, where it is given. Has no effect beside O(node_ip).
+    description:
+      - Network in which the node has its address, where it is given, or one of each family. Has no effect on a family
+        for which O(node_ip) gives an address.
+      - The second address of a dual-stack node for which neither of the two says anything is the one on the interface
+        of the first that has been set by hand, or else that a router advertises; never one that is temporary or
+        deprecated.
+    type: str
+    default: ""
+  network:
+    description:
+      - Pod network to come. With V(flannel) and V(canal) both addresses of a dual-stack node have to be on one
+        interface.
     type: str
     default: ""
   peer_address:
@@ -366,6 +380,10 @@ facts:
           description: The MTU of this interface.
           type: int
           sample: 1500
+        secondary:
+          description: The node's address of the other family, where O(pod_cidr) has two; empty elsewhere.
+          type: str
+          sample: 2001:db8::11
     listener:
       description:
         - What listens for O(listen), and what M(groundplane.kubeadm.reachability_info) needs to know of the host. Null
@@ -535,6 +553,7 @@ def argument_spec() -> dict[str, Any]:
         "service_cidr": {"type": "str", "required": True},
         "node_ip": {"type": "str", "default": ""},
         "node_cidr": {"type": "str", "default": ""},
+        "network": {"type": "str", "default": ""},
         "peer_address": {"type": "str", "default": ""},
         "api_port": {"type": "int", "default": 6443},
         "load_balancer": {"type": "str", "choices": ["keepalived", "external", "none"], "default": "none"},
@@ -605,6 +624,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         service_cidr=params["service_cidr"],
         node_ip=params["node_ip"],
         node_cidr=params["node_cidr"],
+        network=params["network"],
         peer_address=params["peer_address"],
         api_port=params["api_port"],
         load_balancer=params["load_balancer"],

@@ -81,7 +81,7 @@ def test_addresses_that_metallb_would_not_take(text: str, message: str) -> None:
         ({}, CLUSTER),
         (pools("192.0.2.200-192.0.2.220", "192.0.2.240/28"), CLUSTER),
         (pools("192.0.2.101-192.0.2.110"), CLUSTER),
-        (pools("192.0.2.200/32", "2001:db8::/124"), DUAL),
+        (pools("192.0.2.200/32", "2001:db8::/124", "2001:db8::200-2001:db8::21f"), DUAL),
         (pools("192.0.2.200/32"), {}),
         ({"cluster_proxy_mode": "ipvs"}, CLUSTER),
         ({"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": LAX}, CLUSTER),
@@ -127,6 +127,21 @@ def test_what_can_be_used(values: dict[str, Any], cluster: dict[str, Any]) -> No
 )
 def test_addresses_that_cannot_be_given_away(addresses: tuple[str, ...], problem: str) -> None:
     assert ("metallb_address_pools", problem) in found(pools(*addresses))
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("192.0.2.11/32", "192.0.2.11/32 of pool web, which overlaps cluster_node_ip 192.0.2.11"),
+        ("2001:db8::11/128", "2001:db8::11/128 of pool web, which overlaps cluster_node_ip 2001:db8::11"),
+        ("fd00:10::/64", "fd00:10::/64 of pool web, which overlaps cluster_pod_cidr fd00:10::/56"),
+        ("fd00:96::10/124", "fd00:96::10/124 of pool web, which overlaps cluster_service_cidr fd00:96::/108"),
+        ("fe80::10/124", "fe80::10/124 of pool web"),
+    ],
+)
+def test_addresses_of_either_family_that_somebody_has(address: str, problem: str) -> None:
+    cluster = {**DUAL, "cluster_node_ip": "192.0.2.11, 2001:db8::11"}
+    assert found(pools(address), cluster) == [("metallb_address_pools", problem)]
 
 
 def test_pools_have_addresses_of_their_own() -> None:
