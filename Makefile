@@ -72,13 +72,13 @@ sanity: venv ## the real ansible-test sanity
 unit: venv ## unit tests with branch coverage
 	pytest --cov --cov-report=term
 
-# Scenario cluster takes the way that the clusters of e2e take, and is the one with a prediction on fresh nodes.
 molecule: venv ## the roles on nodes of the lab
 	molecule test --scenario-name default
-	molecule test --scenario-name ha
 
+# They take the way that the clusters of e2e take; cluster is the one with a prediction on fresh nodes.
 molecule-long: venv
 	molecule test --scenario-name cluster
+	molecule test --scenario-name ha
 
 e2e: venv ## real clusters on nodes of the lab
 	pytest tests/e2e -m 'not long'

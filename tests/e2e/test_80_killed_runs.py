@@ -20,11 +20,8 @@ from tests.e2e.support.site import Site
 #: Combinations that `make test` has time for; the others belong to `make test-long`.
 QUICK_INIT = {
     ("etcd has its data folder", Victim.KUBEADM),
-    ("the API server's manifest exists", Victim.NOTHING_ELSE),
-    ("the API answers", Victim.KUBEADM),
 }
 QUICK_JOIN = {
-    ("kubelet's bootstrap kubeconfig exists", Victim.KUBEADM),
     ("kubelet has its certificate", Victim.NOTHING_ELSE),
 }
 

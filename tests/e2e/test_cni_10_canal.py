@@ -23,6 +23,9 @@ from tests.e2e.support.site import Run, Site
 from tests.e2e.support.waiting import wait_for
 from tests.e2e.support.workload import IMAGE, PORT, Web
 
+# A cluster of its own, and its network changed: minutes.
+pytestmark = pytest.mark.long
+
 CANAL = {"cluster_cni": "canal"}
 FLANNEL = {"cluster_cni": "flannel"}
 CONFIGURATIONS = "ls /etc/cni/net.d"

@@ -18,6 +18,9 @@ from tests.e2e.support.phases import Phases
 from tests.e2e.support.waiting import wait_for
 from tests.e2e.support.writer import Writer
 
+# Nine faults with a steady cluster between them: minutes.
+pytestmark = pytest.mark.long
+
 #: Seconds without an acknowledged write that are aimed at, and that are bearable on a busy test machine.
 AIMED_GAP_AFTER_POWER_CUT = 5.0
 BEARABLE_GAP_AFTER_POWER_CUT = 10.0

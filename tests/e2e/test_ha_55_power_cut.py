@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.support.control_plane import ControlPlane
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.workload import Web
+
+# Five machines start at once on the two processors of one.
+pytestmark = pytest.mark.long
 
 RECOVERY_SECONDS = 300
 

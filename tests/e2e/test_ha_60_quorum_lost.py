@@ -16,6 +16,9 @@ from tests.e2e.support.fingerprint import Fingerprint
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import REMOVE_NODE, RESET
 
+# Each of three playbooks is patient with an API server that may be starting: 90 s.
+pytestmark = pytest.mark.long
+
 FINDING = "quorum-lost"
 
 

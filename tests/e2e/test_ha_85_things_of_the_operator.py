@@ -19,6 +19,9 @@ from tests.e2e.support.own_etcd import own_etcd
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import Run, Site
 
+# Two clusters of their own: minutes.
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class Balanced:
@@ -76,7 +79,6 @@ def test_a_second_run_with_the_load_balancer_of_the_operator_changes_nothing(bal
     balanced.cluster.site.run().require_unchanged()
 
 
-@pytest.mark.long
 def test_two_control_plane_nodes_share_an_etcd_of_the_operator(
     open_set: OpenSet, work: Path, tmp_path: Path, phases: Phases
 ) -> None:

@@ -20,6 +20,9 @@ from tests.e2e.support.site import Run
 from tests.e2e.support.waiting import wait_for
 from tests.e2e.support.workload import Web
 
+# A dozen runs of site.yml on the main cluster: minutes.
+pytestmark = pytest.mark.long
+
 LONGEST_GAP_SECONDS = 12
 STEADY_SECONDS = 5
 OWN = "app.kubernetes.io/managed-by=groundplane.kubeadm"
