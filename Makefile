@@ -24,10 +24,10 @@ DEMO_INVENTORY := inventories/lab
 KUBECTL := $(LAB) ssh master-1 kubectl --kubeconfig /etc/kubernetes/admin.conf
 
 .PHONY: help venv demo test test-long lint types lint-python lint-yaml lint-ansible lint-vagrant sanity unit
-.PHONY: molecule molecule-long molecule-vagrant e2e e2e-long verify bench lab-up lab-down lab-status build clean
+.PHONY: molecule molecule-long e2e e2e-long verify bench lab-up lab-down lab-status build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(LOCK) ## make .venv with the tools that requirements-dev.txt pins
 
@@ -79,7 +79,7 @@ unit: venv ## unit tests with branch coverage
 	pytest --cov --cov-report=term
 
 # Scenario cluster takes the way that the clusters of e2e take, and is the one with a prediction on fresh nodes.
-molecule: venv ## the roles on nodes of the lab
+molecule: venv ## the roles on nodes of the lab; molecule-NAME runs one scenario
 	molecule test --scenario-name default
 	molecule test --scenario-name ha
 
@@ -87,8 +87,8 @@ molecule-long: venv
 	molecule test --scenario-name cluster
 	molecule test --scenario-name canal
 
-molecule-vagrant: venv ## the same cluster on virtual machines; VAGRANT_DEFAULT_PROVIDER says whose
-	molecule test --scenario-name vagrant
+molecule-%: venv
+	molecule test --scenario-name $*
 
 e2e: venv ## real clusters on nodes of the lab
 	pytest tests/e2e -m 'not long'
