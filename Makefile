@@ -88,6 +88,7 @@ e2e-long: venv
 
 bench: venv ## times of a run beside the same cluster made by hand
 	python -m tests.bench.bench
+	python -m tests.bench.fleet
 
 lab-up: venv ## make the nodes of the demo, or bring them back up
 	$(LAB) up
