@@ -102,6 +102,7 @@ verify: venv ## acceptance tests on a cluster of your own: INVENTORY=path, and I
 
 bench: venv ## times of a run beside the same cluster made by hand
 	python -m tests.bench.bench
+	python -m tests.bench.fleet
 
 lab-up: venv ## make the nodes of the demo, or bring them back up
 	$(LAB) up

@@ -16,9 +16,8 @@ from tests.e2e.support import fingerprint
 from tests.e2e.support.defects import BATCHES, TOGETHER, Defect, Finding, SeededHosts, read_report
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
-from tests.e2e.support.site import Run, Site
+from tests.e2e.support.site import PREFLIGHT, Run, Site
 
-PREFLIGHT = "playbooks/preflight.yml"
 # The machine under the lab keeps no time, and its nodes cannot help it: a defect that nobody had to seed.
 OF_THE_MACHINE = {"clock-unsynchronised"}
 FEWEST_CHECKS = 35

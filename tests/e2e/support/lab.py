@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.lab import members, ssh
@@ -31,19 +33,21 @@ class LabSet:
 
     def up(self, *, masters: int = 1, workers: int = 0, machines: int = 0) -> None:
         """Have at least this many nodes, all running, and an inventory that lists every node of the set."""
-        _lab(
-            "up",
-            f"--name={self.name}",
-            f"--masters={masters}",
-            f"--workers={workers}",
-            f"--machines={machines}",
-            f"--os={self.release}",
-            f"--containerd={self.containerd}",
-        )
+        with _other_nodes():
+            _lab(
+                "up",
+                f"--name={self.name}",
+                f"--masters={masters}",
+                f"--workers={workers}",
+                f"--machines={machines}",
+                f"--os={self.release}",
+                f"--containerd={self.containerd}",
+            )
 
     def down(self) -> None:
         """Remove the set, also what a killed run left of it."""
-        _lab("down", f"--name={self.name}")
+        with _other_nodes():
+            _lab("down", f"--name={self.name}")
 
     @property
     def inventory(self) -> Path:
@@ -53,7 +57,7 @@ class LabSet:
     @property
     def nodes(self) -> list[lab_nodes.Node]:
         """Nodes of the set, by address."""
-        return members.members_of(self.name)
+        return list(_nodes(self.name))
 
     @property
     def names(self) -> list[str]:
@@ -102,7 +106,8 @@ class LabSet:
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove nodes with their disks."""
-        members.remove(list(names))
+        with _other_nodes():
+            members.remove(list(names))
 
     def command(self, name: str, script: str) -> list[str]:
         """Command that runs a shell script on a node."""
@@ -128,6 +133,21 @@ class LabSet:
 
     def _node(self, name: str) -> lab_nodes.Node:
         return lab_nodes.find([name], self.nodes)[0]
+
+
+@cache
+def _nodes(set_name: str) -> tuple[lab_nodes.Node, ...]:
+    """Nodes of a set, which podman is not asked for again with each command on one of them."""
+    return tuple(members.members_of(set_name))
+
+
+@contextmanager
+def _other_nodes() -> Iterator[None]:
+    """Something after which the nodes are others, even where it fails."""
+    try:
+        yield
+    finally:
+        _nodes.cache_clear()
 
 
 def _lab(*arguments: str) -> None:

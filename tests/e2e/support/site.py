@@ -27,6 +27,7 @@ PROGRAMS = Path(sys.executable).parent
 RUN_SECONDS = 1200
 
 KUBEADM_NODE = "groundplane.kubeadm.kubeadm_node"
+PREFLIGHT = "playbooks/preflight.yml"
 REMOVE_NODE = "playbooks/remove_node.yml"
 RESET = "playbooks/reset.yml"
 
