@@ -23,15 +23,6 @@ CHECKS = (*MACHINE_CHECKS, *STORAGE_CHECKS, *SOFTWARE_CHECKS, *NETWORK_CHECKS, *
 _LOCAL_BRIDGES = ("br-", "docker", "lxdbr", "podman", "virbr")
 # The virtual routers of VRRP share their address on purpose.
 _VRRP_PREFIX = "00:00:5e:00:"
-_DISTRIBUTIONS = {
-    "almalinux": "AlmaLinux",
-    "centos": "CentOS",
-    "debian": "Debian",
-    "ol": "OracleLinux",
-    "rhel": "RedHat",
-    "rocky": "Rocky",
-    "ubuntu": "Ubuntu",
-}
 
 
 def run_checks(snapshot: Snapshot, wanted: Wanted) -> list[Finding]:
@@ -56,7 +47,6 @@ def facts_of(snapshot: Snapshot, wanted: Wanted) -> dict[str, Any]:
         ],
         "vip_holder": snapshot.vip_holder._asdict() if snapshot.vip_holder else None,
         "node": node._asdict() if node else None,
-        "os": _operating_system(snapshot),
         "kernel": snapshot.kernel.release,
         "architecture": snapshot.machine,
         "cgroup_version": snapshot.cgroups.version,
@@ -83,17 +73,3 @@ def _macs(snapshot: Snapshot) -> list[str]:
             if any(address.scope == "global" for address in link.addresses)
         }
     )
-
-
-def _operating_system(snapshot: Snapshot) -> dict[str, str]:
-    """The operating system in Ansible's words."""
-    identifier = snapshot.os_release.get("ID", "")
-    families = snapshot.families
-    distribution = _DISTRIBUTIONS.get(identifier, snapshot.os_release.get("NAME", ""))
-    family = "Debian" if "debian" in families else "RedHat" if "rhel" in families else distribution
-    return {
-        "family": family,
-        "distribution": distribution,
-        "release": snapshot.os_release.get("VERSION_CODENAME", ""),
-        "version": snapshot.os_release.get("VERSION_ID", ""),
-    }

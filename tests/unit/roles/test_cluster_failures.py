@@ -20,7 +20,7 @@ LOCAL = {"ansible_connection": "local"}
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Hosts by what the report is told of them, after the tasks of the role itself on real connections."""
+    """Hosts by what the report is told of them, after the role itself on real connections."""
     folder = tmp_path_factory.mktemp("failures")
     collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
     collection.parent.mkdir(parents=True)
@@ -45,6 +45,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "gather_facts": False,
         "roles": [{"role": "groundplane.kubeadm.cluster"}],
         "tasks": [
+            # In place of preflight_info, the first module on a host, which would look at this machine as a whole.
+            {"name": "Need Python", "ansible.builtin.ping": {}, "register": "__cluster_preflight"},
             {
                 "name": "Hand over",
                 "run_once": True,
@@ -53,7 +55,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
                     "dest": str(folder / "judged.json"),
                     "mode": "0600",
                 },
-            }
+            },
         ],
     }
     run = play_in(folder, inventory, [play])
