@@ -415,7 +415,7 @@ def _node_rules(choices: Choices) -> Iterator[dict[str, Any]]:
             yield _accept(service, choices)
     yield from _cluster_port_rules(choices)
     if "ipvs" in choices.features:
-        yield from _from_destinations(choices.service_ranges)
+        yield from _to_ipvs(choices.service_ranges, "Services in IPVS")
 
 
 def _pod_rules(choices: Choices) -> Iterator[dict[str, Any]]:
@@ -424,7 +424,7 @@ def _pod_rules(choices: Choices) -> Iterator[dict[str, Any]]:
     for rule in _cluster_port_rules(choices):
         yield from _from(choices.pod_ranges, rule)
     if "ipvs" in choices.features:
-        for rule in _from_destinations(choices.service_ranges):
+        for rule in _to_ipvs(choices.service_ranges, "Services in IPVS"):
             yield from _from(choices.pod_ranges, rule)
 
 
@@ -450,23 +450,18 @@ def is_port(text: str) -> bool:
     return numbers == sorted(numbers) and all(1 <= number <= 65535 for number in numbers)
 
 
-def _from_destinations(service_ranges: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """IPVS gives the host the Services' addresses, so that packets for them pass its input."""
+def _to_ipvs(networks: Sequence[str], comment: str) -> Iterator[dict[str, Any]]:
+    """IPVS gives the host the addresses of Services, so that packets for them pass its input."""
     for family, version in (("ipv4", 4), ("ipv6", 6)):
-        ranges = [text for text in service_ranges if ipaddress.ip_network(text).version == version]
+        ranges = [text for text in networks if ipaddress.ip_network(text).version == version]
         if ranges:
-            yield _rule("accept", "Services in IPVS", family=family, destinations=ranges)
+            yield _rule("accept", comment, family=family, destinations=ranges)
 
 
 def _pool_rules(choices: Choices) -> Iterator[dict[str, Any]]:
     """Addresses of LoadBalancers are for everybody, and IPVS gives the host these, too; elsewhere INPUT sees none."""
     if "ipvs" in choices.features:
-        for family, version in (("ipv4", 4), ("ipv6", 6)):
-            ranges = [
-                text for text in networks_of(choices.pool_ranges) if ipaddress.ip_network(text).version == version
-            ]
-            if ranges:
-                yield _rule("accept", "LoadBalancers in IPVS", family=family, destinations=ranges)
+        yield from _to_ipvs(networks_of(choices.pool_ranges), "LoadBalancers in IPVS")
 
 
 def _network_rules(choices: Choices) -> Iterator[dict[str, Any]]:

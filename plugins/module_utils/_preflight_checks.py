@@ -34,15 +34,6 @@ CHECKS = (
 _LOCAL_BRIDGES = ("br-", "docker", "lxdbr", "podman", "virbr")
 # The virtual routers of VRRP share their address on purpose.
 _VRRP_PREFIX = "00:00:5e:00:"
-_DISTRIBUTIONS = {
-    "almalinux": "AlmaLinux",
-    "centos": "CentOS",
-    "debian": "Debian",
-    "ol": "OracleLinux",
-    "rhel": "RedHat",
-    "rocky": "Rocky",
-    "ubuntu": "Ubuntu",
-}
 
 
 def run_checks(snapshot: Snapshot, wanted: Wanted) -> list[Finding]:
@@ -67,7 +58,6 @@ def facts_of(snapshot: Snapshot, wanted: Wanted) -> dict[str, Any]:
         ],
         "vip_holder": snapshot.vip_holder._asdict() if snapshot.vip_holder else None,
         "node": node._asdict() if node else None,
-        "os": _operating_system(snapshot),
         "kernel": snapshot.kernel.release,
         "architecture": snapshot.machine,
         "cgroup_version": snapshot.cgroups.version,
@@ -94,17 +84,3 @@ def _macs(snapshot: Snapshot) -> list[str]:
             if any(address.scope == "global" for address in link.addresses)
         }
     )
-
-
-def _operating_system(snapshot: Snapshot) -> dict[str, str]:
-    """The operating system in Ansible's words."""
-    identifier = snapshot.os_release.get("ID", "")
-    families = snapshot.families
-    distribution = _DISTRIBUTIONS.get(identifier, snapshot.os_release.get("NAME", ""))
-    family = "Debian" if "debian" in families else "RedHat" if "rhel" in families else distribution
-    return {
-        "family": family,
-        "distribution": distribution,
-        "release": snapshot.os_release.get("VERSION_CODENAME", ""),
-        "version": snapshot.os_release.get("VERSION_ID", ""),
-    }

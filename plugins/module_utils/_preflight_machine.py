@@ -15,6 +15,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_suppor
     UNKNOWN,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._operating_system import families_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     ERROR,
     WARNING,
@@ -61,7 +62,7 @@ def check_operating_system(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obser
     version = snapshot.os_release.get("VERSION_ID", "")
     found = snapshot.os_release.get("PRETTY_NAME", "") or "no /etc/os-release"
     expected = "Debian 12 or 13, Ubuntu 22.04 or 24.04, or RHEL, Rocky Linux or AlmaLinux 9"
-    if not snapshot.families & _SUPPORTED_FAMILIES:
+    if not families_of(snapshot.os_release) & _SUPPORTED_FAMILIES:
         yield Observation(found, expected)
     elif not any(
         version == release or version.startswith(release + ".") for release in _SUPPORTED_RELEASES.get(identifier, ())

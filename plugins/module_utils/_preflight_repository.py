@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._operating_system import operating_system
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
     Fetcher,
     find_version,
@@ -74,4 +75,4 @@ def _missing_key(error: FetchError) -> GroundplaneError:
 
 
 def _kind_of(snapshot: Snapshot) -> str:
-    return "rpm" if snapshot.families & {"rhel", "fedora"} else "deb"
+    return "rpm" if operating_system(snapshot.os_release).family == "RedHat" else "deb"

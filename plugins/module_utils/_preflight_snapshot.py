@@ -37,6 +37,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     parse_route_source,
     parse_routes,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._operating_system import OS_RELEASE, parse_os_release
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     CONTROL_PLANE,
@@ -66,9 +67,6 @@ _PROXY_ASSIGNMENT = re.compile(
 )
 _ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
-_RHEL = "rhel"
-# Oracle Linux names Fedora only.
-_RELATIVES_OF_RHEL = frozenset({"ol"})
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 #: Kubernetes 1.38 takes the cgroup driver from the runtime only.
@@ -255,12 +253,6 @@ class Snapshot:
     own_rules: bool = False
     ipv6: Ipv6 = Ipv6()
 
-    @property
-    def families(self) -> frozenset[str]:
-        """The distribution and those that it descends from."""
-        names = {self.os_release.get("ID", ""), *self.os_release.get("ID_LIKE", "").split()}
-        return frozenset(names | ({_RHEL} if names & _RELATIVES_OF_RHEL else set()))
-
     def services_at(self, address: str) -> list[int]:
         """Ports on which something listens that is reached at an address."""
         return [entry.port for entry in self.listeners if entry.address in (address, *_EVERY_ADDRESS)]
@@ -285,7 +277,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         machine=uname.machine,
         machine_id=_text(root / "etc/machine-id").strip(),
         product_uuid=_text(root / "sys/class/dmi/id/product_uuid").strip().lower(),
-        os_release=parse_os_release(_text(root / "etc/os-release")),
+        os_release=parse_os_release(_text(root / OS_RELEASE.lstrip("/"))),
         kernel=_read_kernel(root, uname.release, wanted),
         cpus=len(os.sched_getaffinity(0)),
         memory_mib=parse_memory_mib(_text(root / "proc/meminfo")),
@@ -334,12 +326,6 @@ def _shall_get_containerd(installed: str, wanted: Wanted) -> bool:
         and wanted.containerd_source != "docker"
         and socket_path(wanted.cri_socket) in CONTAINERD_SOCKETS
     )
-
-
-def parse_os_release(text: str) -> dict[str, str]:
-    """Fields of /etc/os-release."""
-    fields = re.findall(r"""^([A-Z_]+)=["']?(.*?)["']?$""", text, re.MULTILINE)
-    return dict(fields)
 
 
 def parse_memory_mib(meminfo: str) -> int:

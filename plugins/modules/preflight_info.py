@@ -435,10 +435,6 @@ facts:
         problem:
           description: Why there is no listener, empty when there is one.
           type: str
-    os:
-      description: Family, distribution, release and version, in Ansible's words.
-      type: dict
-      sample: {family: Debian, distribution: Debian, release: trixie, version: "13"}
     kernel:
       description: Release of the running kernel.
       type: str

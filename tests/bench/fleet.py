@@ -12,11 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.bench import machine
-from tests.e2e.support.lab import LabSet
+from tests.bench.bench import Case, machine
 from tests.e2e.support.site import PREFLIGHT, Site
 
-SET_NAME = "bench"
 FACTS = str(Path(__file__).resolve().parent / "playbooks/facts.yml")
 ROUNDS = 3
 
@@ -26,16 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fleet", description=__doc__)
     parser.add_argument("--hosts", type=int, default=10, help="how many, three of them of the control plane")
     hosts = parser.parse_args(arguments).hosts
-    nodes = LabSet(SET_NAME)
-    nodes.down()
-    try:
-        print(f"making {hosts} nodes", flush=True)
-        nodes.up(masters=3, workers=hosts - 3)
+    print(f"making {hosts} nodes", flush=True)
+    with Case(f"{hosts} hosts", 3, hosts - 3).fresh_nodes() as nodes:
         print(machine(), flush=True)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             preflight, facts = measure(Site(nodes.inventory, Path(folder)))
-    finally:
-        nodes.down()
     print(
         f"{hosts} hosts, median of {ROUNDS} runs each: preflight {preflight:.1f} s, all facts {facts:.1f} s, "
         f"ratio {preflight / facts:.2f}"

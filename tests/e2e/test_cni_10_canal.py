@@ -76,11 +76,6 @@ class Policies:
     cluster: Cluster
     web: Web
 
-    def apply(self, *objects: Any) -> None:
-        """Apply objects."""
-        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-        self.cluster.nodes.run(self.cluster.master, f"{KUBECTL} apply --filename=- <<'END'\n{manifest}\nEND")
-
     def clear(self) -> None:
         """Remove every policy."""
         self.cluster.kubectl("delete networkpolicies --all --namespace=default")
@@ -127,7 +122,7 @@ def clients() -> list[Any]:
 
 
 def _make_clients(policies: Policies) -> None:
-    policies.apply(*clients())
+    policies.cluster.apply(*clients())
 
     def problem() -> str:
         pods = policies.cluster.items("pods --all-namespaces")
@@ -211,7 +206,7 @@ def policies(change: Change) -> Policies:
 
 
 def test_flannel_alone_blocks_nothing(unpoliced: Policies) -> None:
-    unpoliced.apply(DENY)
+    unpoliced.cluster.apply(DENY)
     unpoliced.wait_reached_by(*CLIENTS)
 
 
@@ -256,7 +251,7 @@ def test_old_and_new_pods_of_one_node_find_each_other(change: Change) -> None:
         "metadata": {"name": "new", "namespace": "default", "labels": {"app": "new"}},
         "spec": {**clients()[1]["spec"], "nodeName": old["spec"]["nodeName"]},
     }
-    change.policies.apply(pod)
+    cluster.apply(pod)
     cluster.kubectl("wait pod/new --for=condition=Ready --timeout=60s")
     new = json.loads(cluster.kubectl("get pod new --output=json"))
 
@@ -319,24 +314,24 @@ def test_dns_services_and_node_ports_work(policies: Policies) -> None:
 def test_policy_for_incoming_connections(policies: Policies, rules: Any, allowed: tuple[str, ...]) -> None:
     policies.clear()
     policies.wait_reached_by(*CLIENTS)
-    policies.apply(rules)
+    policies.cluster.apply(rules)
     policies.wait_reached_by(*allowed)
 
 
 def test_policy_for_outgoing_connections(policies: Policies) -> None:
     policies.clear()
     policies.wait_reached_by(*CLIENTS)
-    policies.apply(NO_EGRESS)
+    policies.cluster.apply(NO_EGRESS)
     policies.wait_reached_by("stranger", "neighbour")
     assert not policies.resolves("friend")
-    policies.apply(DNS_EGRESS)
+    policies.cluster.apply(DNS_EGRESS)
     wait_for("DNS for the friend", lambda: "" if policies.resolves("friend") else "an answer", seconds=POLICY_SECONDS)
     assert not policies.reaches("friend")
 
 
 def test_policies_outlive_a_restart_of_felix(policies: Policies) -> None:
     policies.clear()
-    policies.apply(DENY)
+    policies.cluster.apply(DENY)
     policies.wait_reached_by()
     policies.cluster.kubectl("rollout restart daemonset/canal --namespace=kube-system")
     policies.cluster.kubectl("rollout status daemonset/canal --namespace=kube-system --timeout=240s")

@@ -175,12 +175,13 @@ def test_pools_come_go_and_hand_over_their_addresses(
 def test_pools_of_others_stay(cluster: Cluster, installed: Run, pools: Pools, default_pool: dict[str, Any]) -> None:
     installed.require_success()
     foreign = pools.pool("foreign", 230, 231)
-    cluster.nodes.run(
-        cluster.master,
-        "kubectl --kubeconfig=/etc/kubernetes/admin.conf apply --filename=- <<'END'\n"
-        "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\n"
-        "metadata: {name: foreign, namespace: metallb-system}\n"
-        f"spec: {{addresses: [{foreign['addresses'][0]}]}}\nEND",
+    cluster.apply(
+        {
+            "apiVersion": "metallb.io/v1beta1",
+            "kind": "IPAddressPool",
+            "metadata": {"name": "foreign", "namespace": "metallb-system"},
+            "spec": {"addresses": foreign["addresses"]},
+        }
     )
     try:
         cluster.site.run(variables=pools.variables(default_pool)).require_unchanged()

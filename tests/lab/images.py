@@ -87,17 +87,17 @@ def kubernetes_images(paths: Paths) -> list[Image]:
 
 def flannel_images(paths: Paths) -> list[Image]:
     """Images that flannel's manifest names."""
-    return [_flannel_image(paths, reference) for reference in manifests.images_of_flannel(paths)]
+    return [_flannel_image(paths, reference) for reference in manifests.images_of(manifests.flannel_manifest(paths))]
 
 
 def calico_images(paths: Paths) -> list[Image]:
     """Images of Calico that canal's manifest names."""
-    return [_calico_image(paths, reference) for reference in manifests.images_of_calico(paths)]
+    return [_calico_image(paths, reference) for reference in manifests.images_of(manifests.canal_manifest(paths))]
 
 
 def metallb_images(paths: Paths) -> list[Image]:
     """Images that MetalLB's manifest names."""
-    return [_metallb_image(paths, reference) for reference in manifests.images_of_metallb(paths)]
+    return [_metallb_image(paths, reference) for reference in manifests.images_of(manifests.metallb_manifest(paths))]
 
 
 def test_image() -> Image:

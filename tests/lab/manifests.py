@@ -48,44 +48,35 @@ def metallb_manifest(paths: Paths) -> Path:
 
 def ensure_manifests(paths: Paths, report: Report) -> None:
     """Write the manifests that are not there."""
-    _ensure_flannel(paths, report)
-    _ensure_canal(paths, report)
-    _ensure_metallb(paths, report)
+    for manifest, title, read in (
+        (flannel_manifest(paths), f"flannel {flannel_version()}", _flannel),
+        (canal_manifest(paths), f"canal of Calico {calico_version()}", _canal),
+        (metallb_manifest(paths), f"MetalLB {metallb_version()}", _metallb),
+    ):
+        if not manifest.exists():
+            with step(report, f"manifests: {title}"):
+                _write(manifest, read(paths, report))
 
 
-def _ensure_flannel(paths: Paths, report: Report) -> None:
-    manifest = flannel_manifest(paths)
-    if manifest.exists():
-        return
-    with step(report, f"manifests: flannel {flannel_version()}"):
-        kubectl = programs.program(paths, programs.KUBERNETES, "kubectl")
-        sources = programs.module_folder(paths, programs.FLANNEL, report)
-        text = run([str(kubectl), "kustomize", str(sources / KUSTOMIZATION)])
-        _write(manifest, text.encode())
+def _flannel(paths: Paths, report: Report) -> bytes:
+    kubectl = programs.program(paths, programs.KUBERNETES, "kubectl")
+    sources = programs.module_folder(paths, programs.FLANNEL, report)
+    return run([str(kubectl), "kustomize", str(sources / KUSTOMIZATION)]).encode()
 
 
-def _ensure_canal(paths: Paths, report: Report) -> None:
-    manifest = canal_manifest(paths)
-    if manifest.exists():
-        return
-    with step(report, f"manifests: canal of Calico {calico_version()}"):
-        content = (programs.module_folder(paths, programs.CALICO, report) / CANAL_SOURCE).read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != CANAL_DIGEST:
-            raise LabError(
-                f"canal.yaml of Calico {calico_version()} has the digest {digest}; expected {CANAL_DIGEST}. Another "
-                "release needs another CANAL_DIGEST in manifests.py."
-            )
-        _write(manifest, content)
+def _canal(paths: Paths, report: Report) -> bytes:
+    content = (programs.module_folder(paths, programs.CALICO, report) / CANAL_SOURCE).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != CANAL_DIGEST:
+        raise LabError(
+            f"canal.yaml of Calico {calico_version()} has the digest {digest}; expected {CANAL_DIGEST}. Another "
+            "release needs another CANAL_DIGEST in manifests.py."
+        )
+    return content
 
 
-def _ensure_metallb(paths: Paths, report: Report) -> None:
-    manifest = metallb_manifest(paths)
-    if manifest.exists():
-        return
-    with step(report, f"manifests: MetalLB {metallb_version()}"):
-        sources = programs.module_folder(paths, programs.METALLB, report)
-        _write(manifest, (sources / METALLB_SOURCE).read_bytes())
+def _metallb(paths: Paths, report: Report) -> bytes:
+    return (programs.module_folder(paths, programs.METALLB, report) / METALLB_SOURCE).read_bytes()
 
 
 def _write(manifest: Path, content: bytes) -> None:
@@ -96,20 +87,10 @@ def _write(manifest: Path, content: bytes) -> None:
     unfinished.rename(manifest)
 
 
-def images_of_flannel(paths: Paths) -> list[str]:
-    """Images that flannel's manifest names, each once."""
-    return sorted(set(read_images(flannel_manifest(paths).read_text())))
-
-
-def images_of_calico(paths: Paths) -> list[str]:
-    """Calico's images in canal's manifest, each once."""
-    images = set(read_images(canal_manifest(paths).read_text()))
+def images_of(manifest: Path) -> list[str]:
+    """Images that a manifest names, each once; those that a role replaces are left out."""
+    images = set(read_images(manifest.read_text()))
     return sorted(image for image in images if not image.startswith(f"{REPLACED_IMAGE}:"))
-
-
-def images_of_metallb(paths: Paths) -> list[str]:
-    """Images that MetalLB's manifest names, each once."""
-    return sorted(set(read_images(metallb_manifest(paths).read_text())))
 
 
 def read_images(manifest: str) -> list[str]:

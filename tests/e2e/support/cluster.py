@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,11 @@ class Cluster:
     def kubectl(self, arguments: str) -> str:
         """Output of kubectl on the control plane node."""
         return self.nodes.run(self.master, f"{KUBECTL} {arguments}")
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Have objects as they are given."""
+        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        self.kubectl(f"apply --filename=- <<'END'\n{manifest}\nEND")
 
     @property
     def endpoint(self) -> str:

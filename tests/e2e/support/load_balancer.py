@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.e2e.support.cluster import KUBECTL, Cluster
+from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.waiting import wait_for
 
 ADDRESS_SECONDS = 60
@@ -41,8 +41,7 @@ class LoadBalancer:
                 "ports": [{"port": port, "targetPort": target}],
             },
         }
-        command = f"{KUBECTL} apply --filename=- <<'END'\n{json.dumps(service)}\nEND"
-        self.cluster.nodes.run(self.cluster.master, command)
+        self.cluster.apply(service)
 
     def delete(self) -> None:
         """Remove it."""

@@ -10,7 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from tests.e2e.support.cluster import KUBECTL, Cluster, is_running
+from tests.e2e.support.cluster import Cluster, is_running
 from tests.e2e.support.waiting import wait_for
 
 IMAGE = "docker.io/library/busybox:1.37"
@@ -68,8 +68,7 @@ class Web:
 
     def apply(self) -> None:
         """Create it and wait until every replica is ready."""
-        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [DEPLOYMENT, SERVICE]})
-        self.cluster.nodes.run(self.cluster.master, f"{KUBECTL} apply --filename=- <<'END'\n{manifest}\nEND")
+        self.cluster.apply(DEPLOYMENT, SERVICE)
         self.wait_ready()
 
     def wait_ready(self) -> None:

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.unit.roles.playing import play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = {"ansible_connection": "local"}
@@ -21,7 +20,7 @@ LOCAL = {"ansible_connection": "local"}
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Hosts by what the report is told of them, after the tasks of the role itself on real connections."""
+    """Hosts by what the report is told of them, after the role itself on real connections."""
     folder = tmp_path_factory.mktemp("failures")
     collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
     collection.parent.mkdir(parents=True)
@@ -46,6 +45,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "gather_facts": False,
         "roles": [{"role": "groundplane.kubeadm.cluster"}],
         "tasks": [
+            # In place of preflight_info, the first module on a host, which would look at this machine as a whole.
+            {"name": "Need Python", "ansible.builtin.ping": {}, "register": "__cluster_preflight"},
             {
                 "name": "Hand over",
                 "run_once": True,
@@ -54,19 +55,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
                     "dest": str(folder / "judged.json"),
                     "mode": "0600",
                 },
-            }
+            },
         ],
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False), encoding="utf-8")
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = play_in(folder, inventory, [play])
     assert (folder / "judged.json").exists(), run.stdout + run.stderr
     result: dict[str, list[str]] = json.loads((folder / "judged.json").read_text(encoding="utf-8"))
     return result

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.unit.roles.playing import play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 RENDERED = (
@@ -113,16 +113,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
             },
         ],
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory(), sort_keys=False), encoding="utf-8")
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = play_in(folder, inventory(), [play])
     assert run.returncode == 0, run.stdout + run.stderr
     hosts = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
     return {name: hosts[f"{name}-1"] for name in CASES}

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.unit.roles.playing import play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -114,20 +114,7 @@ def kustomizations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[s
     (stub / "roles" / "cni_flannel").symlink_to(ROOT / "roles" / "cni_flannel")
     (stub / "roles" / "cluster" / "tasks").mkdir(parents=True)
     (stub / "roles" / "cluster" / "tasks" / "main.yml").write_text("---\n[]\n", encoding="utf-8")
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False), encoding="utf-8")
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(folder / "stub"),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = play_in(folder, inventory, [play], folder / "stub")
     assert run.returncode == 0, run.stdout + run.stderr
     rendered: dict[str, dict[str, Any]] = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
     return rendered

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ from typing import Any
 import pytest
 import tomllib
 import yaml
+
+from tests.unit.roles.playing import play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = "/etc/containerd/config.toml"
@@ -113,16 +113,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
             },
         }
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    (folder / "play.yml").write_text(yaml.safe_dump(PLAYBOOK, sort_keys=False), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = play_in(folder, inventory, PLAYBOOK)
     assert run.returncode == 0, run.stdout + run.stderr
     files = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
     return {

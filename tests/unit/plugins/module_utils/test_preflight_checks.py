@@ -1087,7 +1087,6 @@ def test_facts_of_a_fresh_host():
     assert facts["node"] == {"address": "192.0.2.11", "interface": "eth0", "mtu": 1500, "secondary": ""}
     assert facts["macs"] == [ETH0.mac]
     assert facts["addresses"] == ["192.0.2.11", "172.17.0.1", "192.0.2.100", "198.51.100.11"]
-    assert facts["os"] == {"family": "Debian", "distribution": "Debian", "release": "trixie", "version": "13"}
     assert facts["cluster"] == {"known": False, "server": "", "ca_hash": ""}
     assert facts["firewall"] is False
     assert facts_of(host(own_rules=True), Wanted())["firewall"] is True
@@ -1141,17 +1140,3 @@ def test_facts_of_the_holder_of_the_virtual_address():
 
 def test_facts_without_a_node_address():
     assert facts_of(host(), Wanted(node_ip="192.0.2.99"))["node"] is None
-
-
-@pytest.mark.parametrize(
-    ("os_release", "family", "distribution"),
-    [
-        (release("rocky", "9.6", "rhel centos fedora"), "RedHat", "Rocky"),
-        (release("ol", "9.6", "fedora"), "RedHat", "OracleLinux"),
-        (release("ubuntu", "24.04", "debian"), "Debian", "Ubuntu"),
-        ({"ID": "alpine", "NAME": "Alpine Linux"}, "Alpine Linux", "Alpine Linux"),
-    ],
-)
-def test_names_systems_as_ansible_does(os_release, family, distribution):
-    facts = facts_of(host(os_release=os_release), Wanted())["os"]
-    assert (facts["family"], facts["distribution"]) == (family, distribution)
