@@ -37,6 +37,7 @@ class Address(NamedTuple):
     """One address of an interface.
 
     :ivar advertised: the kernel has made it of what a router advertises.
+    :ivar duplicate: another machine has it, so that the kernel does not use it.
     """
 
     address: str
@@ -44,6 +45,7 @@ class Address(NamedTuple):
     scope: str
     short_lived: bool = False
     advertised: bool = False
+    duplicate: bool = False
 
     @property
     def ip(self) -> IPAddress:
@@ -202,6 +204,7 @@ def _address(entry: dict[str, Any]) -> Address:
         scope=entry.get("scope", "global"),
         short_lived=bool(entry.get("temporary") or entry.get("deprecated")),
         advertised=bool(entry.get("mngtmpaddr")) or entry.get("protocol") == "kernel_ra",
+        duplicate=bool(entry.get("dadfailed")),
     )
 
 
@@ -360,6 +363,12 @@ def _given_address(links: Sequence[Link], node_ip: str) -> NodeAddress:
         )
     for link in links:
         for address in link.addresses:
+            if address.ip == ip and address.duplicate:
+                raise NodeAddressError(
+                    "node-address-unusable",
+                    f"{node_ip} on {link.name} is another machine's as well (dadfailed)",
+                    "an address that this host alone has",
+                )
             if address.ip == ip:
                 return NodeAddress(str(ip), link.name, link.mtu)
     raise NodeAddressError(
@@ -405,16 +414,20 @@ def _usable(links: Sequence[Link], ip_version: int) -> list[NodeAddress]:
     What a router advertises comes after what was set by hand, because it changes with the router's network.
     """
     found = [
-        (
-            (address.prefix_length == address.ip.max_prefixlen, address.advertised),
-            NodeAddress(address.address, link.name, link.mtu),
-        )
+        (_rank(address), NodeAddress(address.address, link.name, link.mtu))
         for link in links
         if not link.made_by_cluster
         for address in link.addresses
-        if address.scope == "global" and not address.short_lived and address.ip.version == ip_version
+        if address.scope == "global" and address.ip.version == ip_version
+        if not (address.short_lived or address.duplicate)
     ]
-    return [node for _rank, node in sorted(found, key=lambda item: item[0])]
+    return [node for _order, node in sorted(found, key=lambda item: item[0])]
+
+
+def _rank(address: Address) -> tuple[bool, bool, int]:
+    """The kernel lists addresses of IPv6 newest first, and so perhaps in another order after the next boot."""
+    number = int(address.ip) if address.ip.version == 6 else 0
+    return address.prefix_length == address.ip.max_prefixlen, address.advertised, number
 
 
 def _listing(nodes: Sequence[NodeAddress]) -> str:

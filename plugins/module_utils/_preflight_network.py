@@ -414,8 +414,9 @@ NETWORK_CHECKS = (
         Description(
             id="node-address-unusable",
             severity=ERROR,
-            purpose="cluster_node_ip is no loopback, link-local or multicast address.",
-            remedy="Set cluster_node_ip to an address of the network that the nodes share.",
+            purpose="cluster_node_ip is no loopback, link-local or multicast address, and none of which the kernel has "
+            "found that another machine has it.",
+            remedy="Set cluster_node_ip to an address that this host alone has, in the network that the nodes share.",
             variables=_ADDRESS_VARIABLES,
         ),
         check_node_address_unusable,
@@ -426,7 +427,7 @@ NETWORK_CHECKS = (
             severity=ERROR,
             purpose="In a dual-stack cluster, the host has an address of the second family as well: as cluster_node_ip "
             "or cluster_node_cidr gives it, else a global one on the interface of the first that is neither temporary "
-            "nor deprecated.",
+            "nor deprecated nor another machine's as well (dadfailed).",
             remedy="Give the interface an address of this family, or say which one is meant: two addresses in "
             "cluster_node_ip, or two networks in cluster_node_cidr.",
             variables=("cluster_pod_cidr", *_ADDRESS_VARIABLES),

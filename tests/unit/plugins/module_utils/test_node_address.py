@@ -290,6 +290,12 @@ ETH1_BOTH = ETH1._replace(addresses=(*ETH1.addresses, ULA))
             id="advertised where nothing else is there",
         ),
         pytest.param(
+            [LO, DUAL._replace(addresses=(*ETH0.addresses, ULA, DUAL.addresses[-1]))],
+            {},
+            SECOND,
+            id="the lowest, in whatever order the kernel lists them",
+        ),
+        pytest.param(
             [LO, SEVERAL], {"vip": "2001:db8::11"}, SECOND._replace(secondary="fd00:3::11"), id="no virtual address"
         ),
         pytest.param([LO, DUAL], {"vip": VIP}, SECOND, id="the virtual address is of the first family"),
@@ -364,6 +370,16 @@ def test_knows_what_a_router_has_advertised(fixture_text):
     assert {route.ip_version for route in routes} == {6}
     node = decide_node_addresses(links, node_cidr="192.0.2.0/24", routes=routes, ip_versions=(4, 6))
     assert node.addresses == ("192.0.2.11", "fd00:1::11")
+
+
+def test_takes_no_address_that_another_machine_has(fixture_text):
+    links = parse_links(fixture_text("iproute2/dadfailed-address.json"))
+    beside = {"node_cidr": "192.0.2.0/24", "ip_versions": (4, 6)}
+    assert decide_node_addresses(links, **beside).addresses == ("192.0.2.11", "fd00:1::11")
+    with pytest.raises(NodeAddressError) as error:
+        decide_node_addresses(links, node_ip="2001:db8::11", **beside)
+    assert error.value.check == "node-address-unusable"
+    assert error.value.found == "2001:db8::11 on eth0 is another machine's as well (dadfailed)"
 
 
 def test_reads_the_interfaces_of_debian_13(fixture_text):
