@@ -67,6 +67,7 @@ _PROXY_ASSIGNMENT = re.compile(
 )
 _ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 #: Kubernetes 1.38 takes the cgroup driver from the runtime only.
@@ -414,10 +415,14 @@ def clock_synchronised() -> bool | None:
     return None if state < 0 else state != _ADJTIMEX_UNSYNCHRONISED
 
 
-def resolve(name: str) -> str:
-    """First address of a name, the name itself when it is an address, empty when nothing knows it."""
+def resolve(name: str, ip_version: int = 0) -> str:
+    """First address of a name, the name itself when it is an address, empty when nothing knows it.
+
+    :arg ip_version: 4 or 6 for an address of that family alone.
+    """
+    family = _FAMILIES.get(ip_version, socket.AF_UNSPEC)
     try:
-        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+        return str(socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)[0][4][0])
     except OSError:
         return ""
 
@@ -607,11 +612,14 @@ def _read_network(runner: Runner, wanted: Wanted) -> Network:
 
 
 def _read_peer_source(runner: Runner, wanted: Wanted) -> Source | None:
-    """Address that faces the peer; not asked when the inventory decides without it."""
+    """Address that faces the peer; not asked when the inventory decides without it.
+
+    A name may have addresses of both families, and only a route of the cluster's first one leads to the node's address.
+    """
     given = any(given_for_first(text, wanted.ip_versions) for text in (wanted.node_ip, wanted.node_cidr))
     if given or not wanted.peer_address:
         return None
-    destination = resolve(wanted.peer_address)
+    destination = resolve(wanted.peer_address, wanted.ip_version) or resolve(wanted.peer_address)
     if not destination:
         return None
     answer = runner.run(["ip", "-json", "route", "get", destination], check=False)

@@ -591,9 +591,28 @@ def test_other_state_of_the_machine(recorded, ip):
     ],
 )
 def test_the_address_that_faces_the_peer(recorded, ip, monkeypatch, wanted, answer, expected):
-    monkeypatch.setattr(_preflight_snapshot, "resolve", {"10.77.7.11": "10.77.7.11"}.get)
+    known = {"10.77.7.11": "10.77.7.11"}
+    monkeypatch.setattr(_preflight_snapshot, "resolve", lambda name, version=0: known.get(name, ""))
     runner = ip(*([(["ip", "-json", "route", "get", "10.77.7.11"], answer)] if answer else []))
     assert read_snapshot(runner, wanted, root=recorded).network.peer_source == expected
+    runner.assert_finished()
+
+
+@pytest.mark.parametrize(
+    ("pods", "known", "asked"),
+    [
+        ("10.244.0.0/16", {4: "10.77.7.11", 0: "fd77::7:11"}, "10.77.7.11"),
+        ("fd00:10::/56,10.244.0.0/16", {6: "fd77::7:11", 0: "10.77.7.11"}, "fd77::7:11"),
+        ("fd00:10::/56,10.244.0.0/16", {6: "", 0: "10.77.7.11"}, "10.77.7.11"),
+    ],
+    ids=["IPv4 first", "IPv6 first", "the other family alone"],
+)
+def test_a_peer_with_addresses_of_both_families(recorded, ip, monkeypatch, pods, known, asked):
+    monkeypatch.setattr(_preflight_snapshot, "resolve", lambda name, version=0: known[version])
+    answer = Result(0, f'[{{"dst":"{asked}","dev":"eth0","prefsrc":"10.77.7.21"}}]', "")
+    runner = ip((["ip", "-json", "route", "get", asked], answer))
+    wanted = Wanted(peer_address="master-1", pod_cidr=pods)
+    assert read_snapshot(runner, wanted, root=recorded).network.peer_source == Source("10.77.7.21", "eth0")
     runner.assert_finished()
 
 
@@ -641,7 +660,9 @@ def test_a_library_that_cannot_be_asked(monkeypatch):
 
 
 def test_resolve(monkeypatch):
-    assert resolve("192.0.2.11") == "192.0.2.11"
+    assert resolve("192.0.2.11") == resolve("192.0.2.11", 4) == "192.0.2.11"
+    assert resolve("192.0.2.11", 6) == ""
+    assert resolve("2001:db8::11", 6) == "2001:db8::11"
 
     def nobody_knows(*arguments, **options):
         raise socket.gaierror("Name or service not known")
