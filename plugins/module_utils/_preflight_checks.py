@@ -54,7 +54,7 @@ def facts_of(snapshot: Snapshot, wanted: Wanted) -> dict[str, Any]:
             for link in snapshot.network.links
             if not link.made_by_cluster
             for address in link.addresses
-            if address.scope == "global" and address.ip != wanted.virtual_address
+            if address.scope == "global" and not address.short_lived and address.ip != wanted.virtual_address
         ],
         "vip_holder": snapshot.vip_holder._asdict() if snapshot.vip_holder else None,
         "node": node._asdict() if node else None,

@@ -56,8 +56,8 @@ options:
       - Network in which the node has its address, where it is given, or one of each family. Has no effect on a family
         for which O(node_ip) gives an address.
       - The second address of a dual-stack node for which neither of the two says anything is the one on the interface
-        of the first that has been set by hand, or else that a router advertises; never one that is temporary or
-        deprecated.
+        of the first that has been set by hand, or else that a router advertises; of several of IPv6 the lowest. It is
+        never one that is temporary, deprecated or another machine's as well.
     type: str
     default: ""
   network:
@@ -339,7 +339,7 @@ facts:
       type: list
       elements: str
     addresses:
-      description: Global addresses of the host, those of the pod network and O(vip) left out.
+      description: Global addresses of the host that last, those of the pod network and O(vip) left out.
       type: list
       elements: str
     vip_holder:

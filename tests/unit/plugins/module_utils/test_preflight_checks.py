@@ -1099,6 +1099,8 @@ def test_facts_of_a_host_of_both_families():
         "mtu": 1500,
         "secondary": "fd00:3::11",
     }
+    private = BOTH._replace(addresses=(*BOTH.addresses, Address("fd00:3::dead", 64, "global", short_lived=True)))
+    assert "fd00:3::dead" not in facts_of(host(**both(interface=private)), DUAL)["addresses"]
     first = replace(DUAL, pod_cidr="fd00:1::/56,10.244.0.0/16")
     node = facts_of(host(**both()), first)["node"]
     assert (node["address"], node["secondary"]) == ("fd00:3::11", "192.0.2.11")
