@@ -24,18 +24,23 @@ DUAL_STACK = {
     "cluster_pod_cidr": "10.244.0.0/16, fd00:10::/56",
     "cluster_service_cidr": "10.96.0.0/12,fd00:96::/112",
 }
+SMALL_PACKETS = {"cni_flannel_backend_options": {"MTU": 1380}}
 #: Variables of one host by case; `node` is the decision about its addresses.
 CASES: dict[str, dict[str, Any]] = {
     "plain": {"node": PRIMARY},
     "dual_stack": {**DUAL_STACK, "node": BOTH},
     "node_networks": {**DUAL_STACK, "node": BOTH, "cluster_node_cidr": "192.0.2.0/24, 2001:db8::/64"},
     "alone": {**DUAL_STACK, "node": ""},
+    "small_packets": {"node": PRIMARY, **SMALL_PACKETS},
+    "small_packets_dual_stack": {**DUAL_STACK, "node": BOTH, **SMALL_PACKETS},
+    "small_packets_wireguard": {**DUAL_STACK, "node": BOTH, **SMALL_PACKETS, "cni_flannel_backend": "wireguard"},
 }
 SEEN = {
     "kustomization": "{{ __cni_flannel_kustomization }}",
     "registration": "{{ __cluster_node_registration if node else {} }}",
     "no_proxy": "{{ __cluster_no_proxy }}",
     "networking": "{{ __control_plane_cluster.networking }}",
+    "overlay_mtu": "{{ __cluster_overlay_mtu | int }}",
 }
 
 
@@ -152,6 +157,22 @@ def test_a_cluster_of_both_families(seen: dict[str, dict[str, Any]]) -> None:
 
 def test_a_role_that_is_used_alone_leaves_the_mtu_to_flannel(seen: dict[str, dict[str, Any]]) -> None:
     assert network(seen, "alone")["Backend"] == {"Type": "vxlan"}
+
+
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [
+        ("plain", 0),
+        ("dual_stack", 0),
+        ("small_packets", 1380),
+        ("small_packets_dual_stack", 1400),
+        ("small_packets_wireguard", 1380),
+    ],
+)
+def test_the_preflight_knows_the_largest_packet_of_flannel(
+    seen: dict[str, dict[str, Any]], case: str, size: int
+) -> None:
+    assert int(seen[case]["overlay_mtu"]) == size
 
 
 @pytest.mark.parametrize(("case", "addresses"), [("plain", "192.0.2.11"), ("dual_stack", "192.0.2.11,2001:db8::11")])
