@@ -49,9 +49,10 @@ def check_router_advertisements(snapshot: Snapshot, wanted: Wanted) -> Iterator[
     if 6 not in wanted.ip_versions:
         return
     for link in snapshot.network.links:
-        learned = _learned(link, snapshot, wanted) if link.name in snapshot.ipv6.heeding else []
+        setting = _key(link.name, "accept_ra")
+        heeds = link.name in snapshot.ipv6.heeding and not _goes_on_heeding(link, wanted)
+        learned = _learned(link, snapshot, wanted) if heeds else []
         if learned:
-            setting = _key(link.name, "accept_ra")
             yield Observation(
                 f"the kernel has {' and '.join(learned)} from a router, with {setting} = 1",
                 f"{setting} = 2, with which it goes on to heed routers when it forwards packets",
@@ -61,6 +62,12 @@ def check_router_advertisements(snapshot: Snapshot, wanted: Wanted) -> Iterator[
 def _key(entry: str, name: str) -> str:
     """Key of a kernel parameter; a dot in the name of an interface is a slash there."""
     return f"net.ipv6.conf.{entry.replace('.', '/')}.{name}"
+
+
+def _goes_on_heeding(link: Link, wanted: Wanted) -> bool:
+    """Whether the kernel is going to be told, in one of the two spellings of the parameter."""
+    keys = (_key(link.name, "accept_ra"), f"net/ipv6/conf/{link.name}/accept_ra")
+    return any(str(wanted.sysctls.get(key)) == "2" for key in keys)
 
 
 def _learned(link: Link, snapshot: Snapshot, wanted: Wanted) -> list[str]:

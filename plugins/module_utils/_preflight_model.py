@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import ETCD_FOLDER
@@ -65,6 +65,7 @@ class Wanted:
     :arg node_ip: address of the node, or one of each family.
     :arg node_cidr: network of the nodes, or one of each family.
     :arg network: the pod network to come, empty where that is not known.
+    :arg sysctls: kernel parameters that are going to be set.
     :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
     :arg proxy_scheduler: how kube-proxy in mode ipvs chooses among the pods of a Service.
     :arg containerd_source: distribution or docker, empty for the default of the distribution.
@@ -98,6 +99,7 @@ class Wanted:
     sandbox_image: str = ""
     containerd_source: str = ""
     network: str = ""
+    sysctls: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Thresholds = DEFAULT_THRESHOLDS[CONTROL_PLANE]
 
     @property

@@ -190,6 +190,10 @@ options:
     type: list
     elements: str
     default: [overlay, br_netfilter]
+  sysctls:
+    description: Kernel parameters that are going to be set; what they mend is no finding.
+    type: dict
+    default: {}
   proxy_mode:
     description: Mode of kube-proxy, for which the kernel has to have what it uses.
     type: str
@@ -581,6 +585,7 @@ def argument_spec() -> dict[str, Any]:
         "swap_allowed": {"type": "bool", "default": False},
         "cgroup_v1_allowed": {"type": "bool", "default": False},
         "kernel_modules": {"type": "list", "elements": "str", "default": ["overlay", "br_netfilter"]},
+        "sysctls": {"type": "dict", "default": {}},
         "proxy_mode": {"type": "str", "choices": list(MODES), "default": IPTABLES},
         "proxy_scheduler": {"type": "str", "default": "rr"},
         "repository_url": {"type": "str", "default": ""},
@@ -635,6 +640,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         swap_allowed=params["swap_allowed"],
         cgroup_v1_allowed=params["cgroup_v1_allowed"],
         kernel_modules=tuple(params["kernel_modules"]),
+        sysctls=params["sysctls"],
         proxy_mode=params["proxy_mode"],
         proxy_scheduler=params["proxy_scheduler"],
         local_etcd=params["local_etcd"],

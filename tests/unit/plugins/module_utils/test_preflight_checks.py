@@ -771,6 +771,24 @@ IPV6 = [
         id="a default route from a router",
     ),
     pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, sysctls={"net.ipv6.conf.eth0.accept_ra": 2}),
+        [],
+        id="a default route from a router that will be heeded",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, sysctls={"net/ipv6/conf/eth0/accept_ra": "2", "net.ipv4.ip_forward": 1}),
+        [],
+        id="in the other spelling",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, sysctls={"net.ipv6.conf.eth1.accept_ra": 2, "net.ipv6.conf.all.accept_ra": 2}),
+        ["router-advertisements:warning"],
+        id="a setting of another interface",
+    ),
+    pytest.param(
         both(ipv6=Ipv6(heeding=frozenset({"eth0"}))), DUAL, [], id="an address from a router that is not the node's"
     ),
     pytest.param(
