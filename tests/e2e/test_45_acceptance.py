@@ -32,7 +32,11 @@ def verify(inventory: Path, *arguments: str) -> subprocess.CompletedProcess[str]
             *(f"--ansible-inventory={inventory}", f"--image={IMAGE}", *arguments),
         ],
         cwd=REPOSITORY_ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY_ROOT / "ansible.cfg")},
+        env={
+            **os.environ,
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(REPOSITORY_ROOT / "ansible.cfg"),
+        },
         timeout=SECONDS,
         capture_output=True,
         text=True,
