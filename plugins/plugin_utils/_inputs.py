@@ -155,11 +155,14 @@ def check_node_addresses(values: Mapping[str, Any]) -> Iterator[Violation]:
 
 
 def _check_families(name: str, versions: list[int], values: Mapping[str, Any]) -> Iterator[Violation]:
-    """One of each family at most, and two only where nodes have two addresses."""
+    """One of each family at most, and of those alone that the cluster has: an API server refuses to mix them."""
+    families = [6 if ":" in part else 4 for part in parts_of(str(values["cluster_pod_cidr"]))]
     if len(set(versions)) < len(versions):
         yield Violation(name, repr(values[name]), "at most one of IPv4 and one of IPv6")
-    elif len(versions) > 1 and len(parts_of(str(values["cluster_pod_cidr"]))) < 2:
+    elif len(versions) > 1 and len(families) < 2:
         yield Violation(name, repr(values[name]), "one, because cluster_pod_cidr has ranges of one family")
+    elif families and set(versions) - set(families):
+        yield Violation(name, repr(values[name]), f"IPv{families[0]}, the family of cluster_pod_cidr")
 
 
 def check_endpoint(values: Mapping[str, Any]) -> Iterator[Violation]:
