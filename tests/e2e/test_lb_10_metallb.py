@@ -27,6 +27,7 @@ pytestmark = pytest.mark.long
 
 LONGEST_GAP_SECONDS = 12
 STEADY_SECONDS = 5
+BACK_SECONDS = 30
 OWN = "app.kubernetes.io/managed-by=groundplane.kubeadm"
 SHARED = {"metallb.io/allow-shared-ip": "web"}
 MANIFEST = "groundplane.kubeadm.kube_manifest"
@@ -203,6 +204,15 @@ def test_pools_of_others_stay(cluster: Cluster, installed: Run, pools: Pools, de
         assert "foreign" in _names(cluster, own=False)
     finally:
         cluster.kubectl("delete ipaddresspools.metallb.io foreign --namespace=metallb-system")
+
+
+def test_without_pools_services_give_their_addresses_back(
+    cluster: Cluster, service: LoadBalancer, pools: Pools
+) -> None:
+    service.wait_address()
+    cluster.site.run(variables=pools.variables()).require_success()
+    assert not _names(cluster)
+    wait_for("The end of the address", lambda: ", ".join(service.addresses), seconds=BACK_SECONDS)
 
 
 def test_metallb_can_be_taken_away(cluster: Cluster, installed: Run) -> None:
