@@ -28,6 +28,7 @@ pytestmark = pytest.mark.long
 LONGEST_GAP_SECONDS = 12
 STEADY_SECONDS = 5
 BACK_SECONDS = 30
+ROLLOUT_SECONDS = 120
 OWN = "app.kubernetes.io/managed-by=groundplane.kubeadm"
 SHARED = {"metallb.io/allow-shared-ip": "web"}
 MANIFEST = "groundplane.kubeadm.kube_manifest"
@@ -133,6 +134,8 @@ def test_another_node_takes_over_from_one_without_power(cluster: Cluster, instal
     phases.figure(f"{gap:6.1f} s  a LoadBalancer silent after the node that announced it lost power")
     cluster.wait_healthy()
     Web(cluster).wait_ready()
+    for workload in ("deployment/controller", "daemonset/speaker"):
+        cluster.kubectl(f"rollout status {workload} --namespace=metallb-system --timeout={ROLLOUT_SECONDS}s")
     assert others
     assert gap < LONGEST_GAP_SECONDS
 
