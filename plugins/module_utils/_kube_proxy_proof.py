@@ -21,15 +21,21 @@ _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _HTTPS = 443
 _SECONDS = 3.0
 _LOOK = "look at its log (kubectl --namespace kube-system logs --selector k8s-app=kube-proxy), and run again"
+# The next run waits for pods that were started for the change; it does not start them a second time.
+_RESTART = "start it anew (kubectl --namespace kube-system rollout restart daemonset kube-proxy), and run again"
 
 
 def metrics_endpoints(address: str) -> Iterator[tuple[str, int]]:
     """Where kube-proxy's metrics are on its own host.
 
-    :arg address: address and port in its configuration, empty for the default, which follows the cluster's family.
+    :arg address: address and port in its configuration, where the port may be missing; empty for the default, which
+        follows the cluster's family.
     """
     for text in [address] if address else [f"{loopback}:{_METRICS_PORT}" for loopback in _LOOPBACKS.values()]:
-        host, _colon, port = text.rpartition(":")
+        try:
+            host, port = str(ipaddress.ip_address(text)), _METRICS_PORT
+        except ValueError:
+            host, _colon, port = text.rpartition(":")
         host = host.strip("[]")
         yield _LOOPBACKS.get(host, host), int(port)
 
@@ -65,7 +71,7 @@ def wait_for_mode(mode: str, address: str, timeout: float) -> None:
         raise GroundplaneError(
             f"kube-proxy of this node does not run in mode {mode} after {timeout:g} s: {said}",
             expected="a pod that was started with the new configuration",
-            remedy=_LOOK,
+            remedy=_RESTART if found else _LOOK,
         )
 
 

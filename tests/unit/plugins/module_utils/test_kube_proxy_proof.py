@@ -72,6 +72,8 @@ def nowhere(metrics: str) -> str:
         ("0.0.0.0:10249", [("127.0.0.1", 10249)]),
         ("[::]:9000", [("::1", 9000)]),
         ("192.0.2.11:10249", [("192.0.2.11", 10249)]),
+        ("0.0.0.0", [("127.0.0.1", 10249)]),
+        ("::", [("::1", 10249)]),
     ],
 )
 def test_where_it_is_asked(address: str, endpoints: list[tuple[str, int]]) -> None:
@@ -89,8 +91,8 @@ def test_waits_for_the_mode(metrics: str) -> None:
 
 @pytest.mark.parametrize("silent", [False, True], ids=["another mode", "silent"])
 def test_a_mode_that_does_not_come(metrics: str, nowhere: str, silent: bool) -> None:
-    said = "it does not answer" if silent else "it says nftables"
-    with pytest.raises(GroundplaneError, match=f"does not run in mode ipvs after 0 s: {said}"):
+    said, remedy = ("it does not answer", "look at its log") if silent else ("it says nftables", "rollout restart")
+    with pytest.raises(GroundplaneError, match=f"does not run in mode ipvs after 0 s: {said}.*{remedy}"):
         wait_for_mode("ipvs", nowhere if silent else metrics, 0)
 
 
