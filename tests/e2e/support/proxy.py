@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tests.e2e.support.cluster import Cluster
+from tests.e2e.support.lab import LabSet
 from tests.e2e.support.waiting import wait_for
-from tests.e2e.support.workload import NAME, Web
+from tests.e2e.support.workload import ANSWER_SECONDS, NAME, Web
 
 IPTABLES = "iptables"
 NFTABLES = "nftables"
@@ -44,6 +47,11 @@ class Proxy:
     web: Web
 
     @property
+    def nodes(self) -> LabSet:
+        """Nodes of the cluster."""
+        return self.cluster.nodes
+
+    @property
     def config_map(self) -> dict[str, Any]:
         """Its ConfigMap."""
         found: dict[str, Any] = json.loads(self.cluster.kubectl(f"get configmap kube-proxy {_NAMESPACE} --output=json"))
@@ -66,7 +74,7 @@ class Proxy:
 
     def chains(self) -> dict[str, set[str]]:
         """Chains of Kubernetes' by node, without those of kubelet."""
-        saved = self.cluster.nodes.run_on(self.cluster.nodes.names, _SAVE)
+        saved = self.nodes.run_on(self.nodes.names, _SAVE)
         return {name: set(_CHAIN.findall(text)) - _OF_KUBELET for name, text in saved.items()}
 
     def tables(self) -> dict[str, set[str]]:
@@ -77,7 +85,7 @@ class Proxy:
 
     def modes(self) -> set[str]:
         """What it says of itself on all nodes."""
-        said = self.cluster.nodes.run_on(self.cluster.nodes.names, _page("http://127.0.0.1:10249/proxyMode"))
+        said = self.nodes.run_on(self.nodes.names, _page("http://127.0.0.1:10249/proxyMode"))
         return {text.strip() for text in said.values()}
 
     def require(self, mode: str) -> None:
@@ -93,12 +101,24 @@ class Proxy:
     def require_services(self) -> None:
         """Fail unless the deployment answers at its ClusterIP from every node, by DNS from a pod, and at NodePorts."""
         address = self.cluster.kubectl(f"get service {NAME} --output=jsonpath={{.spec.clusterIP}}").strip()
-        names = self.web.names
-        for node in self.cluster.nodes.names:
-            assert self.cluster.nodes.run(node, _page(f"http://{address}/")).strip() in names
-            assert self.web.ask_from_outside(node) in names
-        for pod in sorted(names):
-            assert self.web.ask_from(pod, f"http://{NAME}.default.svc.cluster.local/") in names
+        for node in self.nodes.names:
+            self._require_answer(f"{address} from {node}", partial(self.nodes.run, node, _page(f"http://{address}/")))
+            self._require_answer(f"a NodePort of {node}", partial(self.web.ask_from_outside, node))
+        for pod in sorted(self.web.names):
+            name = f"{NAME}.default.svc.cluster.local"
+            self._require_answer(f"{name} to {pod}", partial(self.web.ask_from, pod, f"http://{name}/"))
+
+    def _require_answer(self, where: str, ask: Callable[[], str]) -> None:
+        """Replicas that have just been replaced may answer until kube-proxy has heard of the new ones."""
+
+        def problem() -> str:
+            try:
+                answer = ask().strip()
+            except AssertionError as error:
+                return str(error)
+            return "" if answer in self.web.names else f"one of the present replicas, it was {answer}"
+
+        wait_for(f"An answer from {where}", problem, seconds=ANSWER_SECONDS)
 
     def _missing_chains(self) -> str:
         lacking = [
