@@ -80,7 +80,7 @@ def wait_for_rules(runner: Runner, mode: str, timeout: float, root: Path = Path(
     if not wait_until(lambda: serves(runner, mode, root), timeout):
         raise GroundplaneError(
             f"kube-proxy of this node has made no rules of mode {mode} within {timeout:g} s",
-            expected="those of the Service kubernetes at least",
+            expected="those of the Service kubernetes at least, and none of another mode in its chains",
             remedy=_LOOK,
         )
 

@@ -23,6 +23,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_filters 
     nft_tables,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._iptables_remains import (
+    Rule,
     SavedTable,
     TableRemains,
     tables_of,
@@ -70,6 +71,7 @@ _NFT_TABLES = ("ip kube-proxy", "ip6 kube-proxy")
 _IPSET = re.compile(r"KUBE-")
 _IPV6_SETS = "KUBE-6-"
 _SERVICE_CHAINS = "KUBE-SVC-"
+_MATCHES_SET = re.compile(r" --match-set KUBE-")
 
 
 def part_of_other_modes(table: SavedTable, mode: str) -> TableRemains | None:
@@ -147,12 +149,31 @@ def left_after_start(remains: NetworkRemains, mode: str) -> NetworkRemains:
 
 
 def serves(runner: Runner, mode: str, root: Path = Path("/")) -> bool:
-    """Whether the rules of a mode are there; before it makes those of nftables, kube-proxy has removed all others."""
+    """Whether the rules of a mode are there; before it makes those of nftables, kube-proxy has removed all others.
+
+    Chains that iptables and ipvs share are written anew one family after the other, those of ipvs after its servers. As
+    long as they hold rules of the former mode, these are about to go by themselves and keep the sets from going.
+    """
+    if mode == NFTABLES:
+        return True
     programs = Programs(runner)
+    tables = tables_of(iptables_saves(programs, root))
+    if any(_is_of_other_modes(rule, mode, table) for table in tables for rule in table.rules):
+        return False
     if mode == IPTABLES:
-        tables = tables_of(iptables_saves(programs, root))
         return any(chain.startswith(_SERVICE_CHAINS) for table in tables for chain in table.chains)
-    return mode == NFTABLES or bool(servers_of_kube_proxy(programs, root))
+    return bool(servers_of_kube_proxy(programs, root))
+
+
+def _is_of_other_modes(rule: Rule, mode: str, table: SavedTable) -> bool:
+    """Whether a rule in a chain of a mode is of another one: it leads to a chain or asks a set that the mode lacks."""
+    if not _is_chain_of(mode, table, rule.chain):
+        return False
+    if mode == IPTABLES and _MATCHES_SET.search(rule.text):
+        return True
+    return not _is_chain_of(mode, table, rule.target) and any(
+        _is_chain_of(other, table, rule.target) for other in _CHAINS
+    )
 
 
 def _kube_proxy_tables(programs: Programs) -> tuple[str, ...]:

@@ -236,6 +236,23 @@ def test_rules_that_are_there(root: Path, fixture_text: FixtureText) -> None:
     assert serves(asked(), "nftables", root)
 
 
+@pytest.mark.parametrize("mode", ["iptables", "ipvs"])
+def test_rules_of_the_former_mode_in_one_family(root: Path, mode: str, fixture_text: FixtureText) -> None:
+    """The other family has been written anew; a set that a rule asks for cannot be destroyed."""
+    texts = {"iptables": fixture_text("iptables/node-save"), "ipvs": IPVS}
+    former = next(text for name, text in texts.items() if name != mode)
+    saves = [said(SAVE, texts[mode]), said("/usr/sbin/ip6tables-nft-save", former)]
+    assert not serves(asked(*saves), mode, root)
+    saves[1] = said("/usr/sbin/ip6tables-nft-save", texts[mode])
+    assert serves(asked(*saves, *([LINKS] if mode == "ipvs" else [])), mode, root)
+
+
+def test_a_set_alone_is_of_the_former_mode(root: Path, fixture_text: FixtureText) -> None:
+    hairpin = "-A KUBE-POSTROUTING -m set --match-set KUBE-6-LOOP-BACK dst,dst,src -j MASQUERADE\n"
+    text = fixture_text("iptables/node-save").replace("-A KUBE-POSTROUTING", f"{hairpin}-A KUBE-POSTROUTING", 1)
+    assert not serves(asked(said(SAVE, text)), "iptables", root)
+
+
 def test_rules_that_are_still_missing(root: Path, tmp_path: Path) -> None:
     assert not serves(asked(said(SAVE, IPVS)), "iptables", root)
     (root / "proc/net/ip_vs").write_text("")
