@@ -52,6 +52,16 @@ HOSTS = {
             }
         },
     ),
+    "credentials": installed(
+        "1.7.24-1",
+        containerd_configuration={
+            "plugins": {
+                "io.containerd.grpc.v1.cri": {
+                    "registry": {"configs": {"registry.example.com": {"auth": {"username": "a", "password": "secret"}}}}
+                }
+            }
+        },
+    ),
     "mirrors": installed("2.1.5-1", containerd_registry_mirrors={"docker.io": [{"url": "https://mirror.example.com"}]}),
     "proxy": installed(
         "2.1.5-1",
@@ -93,8 +103,8 @@ def role_defaults() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Host to path to content."""
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Host to its files as module file_set takes them."""
     folder = tmp_path_factory.mktemp("render")
     collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
     collection.parent.mkdir(parents=True)
@@ -115,7 +125,13 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     }
     run = play_in(folder, inventory, PLAYBOOK)
     assert run.returncode == 0, run.stdout + run.stderr
-    files = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
+    result: dict[str, list[dict[str, Any]]] = json.loads((folder / "rendered.json").read_text(encoding="utf-8"))
+    return result
+
+
+@pytest.fixture(scope="module")
+def rendered(files: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
+    """Host to path to content."""
     return {
         host: {entry["path"]: entry.get("content") or entry["secret_content"] for entry in files[host]}
         for host in HOSTS
@@ -228,3 +244,16 @@ def test_every_file_bears_the_marker_in_its_first_line(rendered: dict[str, dict[
         if "Managed by groundplane.kubeadm" not in content.partition("\n")[0]
     ]
     assert unmarked == []
+
+
+def test_a_configuration_with_credentials_is_secret(
+    files: dict[str, list[dict[str, Any]]], rendered: dict[str, dict[str, str]]
+) -> None:
+    entries = {host: next(entry for entry in files[host] if entry["path"] == CONFIG) for host in files}
+    secret = entries.pop("credentials")
+    assert "content" not in secret
+    assert secret["mode"] == "0600"
+    assert secret["validate"] == entries["own_configuration"]["validate"]
+    cri = configuration(rendered, "credentials")["plugins"]["io.containerd.grpc.v1.cri"]
+    assert cri["registry"]["configs"]["registry.example.com"]["auth"]["password"] == "secret"
+    assert all("secret_content" not in entry for entry in entries.values())
