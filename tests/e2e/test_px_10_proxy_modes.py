@@ -23,6 +23,9 @@ from tests.e2e.support.proxy import IPTABLES, IPVS, MARK, NFTABLES, Proxy
 from tests.e2e.support.site import Run, Site
 from tests.e2e.support.workload import Web
 
+# A dozen runs of site.yml.
+pytestmark = pytest.mark.long
+
 TO_NFTABLES = {"cluster_proxy_mode": NFTABLES}
 MODULE = "groundplane.kubeadm.kube_proxy"
 RULES = "groundplane.kubeadm.kube_proxy_rules"
