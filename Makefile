@@ -23,8 +23,8 @@ LAB := python -m tests.lab
 DEMO_INVENTORY := inventories/lab
 KUBECTL := $(LAB) ssh master-1 kubectl --kubeconfig /etc/kubernetes/admin.conf
 
-.PHONY: help venv demo test test-long lint types lint-python lint-yaml lint-ansible sanity unit molecule molecule-long e2e e2e-long
-.PHONY: bench lab-up lab-down lab-status build clean
+.PHONY: help venv demo test test-long lint types lint-python lint-yaml lint-ansible lint-vagrant sanity unit
+.PHONY: molecule molecule-long e2e e2e-long verify bench lab-up lab-down lab-status build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -48,11 +48,11 @@ test: venv ## every test; removes what the lab has running before and after
 test-long: venv ## the test series that do not fit into `make test`
 	@python tests/tools/stages.py --cleanup lab-down molecule-long e2e-long
 
-lint: types lint-python lint-yaml lint-ansible ## formatting, style and types of everything
+lint: types lint-python lint-yaml lint-ansible lint-vagrant ## formatting, style and types of everything
 
 types: venv ## types of the collection's own code and of the lab
 	mypy $(COLLECTION)/plugins/module_utils
-	mypy --package tests.lab --package tests.tools
+	mypy --package tests.acceptance --package tests.lab --package tests.tools
 
 lint-python: venv
 	ruff format --check
@@ -66,25 +66,39 @@ lint-yaml: venv
 lint-ansible: venv
 	ansible-lint
 
+# Neither needs Vagrant, which most machines do not have.
+lint-vagrant: venv
+	@command -v ruby > /dev/null || tests/tools/apt_install ruby
+	ruby -wc molecule/vagrant/Vagrantfile
+	molecule syntax --scenario-name vagrant
+
 sanity: venv ## the real ansible-test sanity
 	python tests/tools/sanity.py
 
 unit: venv ## unit tests with branch coverage
 	pytest --cov --cov-report=term
 
-molecule: venv ## the roles on nodes of the lab
+molecule: venv ## the roles on nodes of the lab; molecule-NAME runs one scenario
 	molecule test --scenario-name default
 
 # They take the way that the clusters of e2e take; cluster is the one with a prediction on fresh nodes.
 molecule-long: venv
 	molecule test --scenario-name cluster
 	molecule test --scenario-name ha
+	molecule test --scenario-name canal
+
+molecule-%: venv
+	molecule test --scenario-name $*
 
 e2e: venv ## real clusters on nodes of the lab
 	pytest tests/e2e -m 'not long'
 
 e2e-long: venv
 	pytest tests/e2e -m long
+
+verify: venv ## acceptance tests on a cluster of your own: INVENTORY=path, and IMAGE=image where there is no way out
+	$(if $(INVENTORY),,$(error Found no INVENTORY; expected that of the cluster. To do: make verify INVENTORY=path))
+	pytest molecule/shared/tests --hosts=ansible://k8s_cluster --ansible-inventory=$(INVENTORY) $(if $(IMAGE),--image=$(IMAGE))
 
 bench: venv ## times of a run beside the same cluster made by hand
 	python -m tests.bench.bench

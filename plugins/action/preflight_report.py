@@ -36,6 +36,12 @@ _ARGUMENTS = {
     },
     "etcd_hosts": {"type": "list", "elements": "str", "default": []},
     "network": {"type": "str", "default": ""},
+    "proxy_mode": {"type": "str", "default": ""},
+    "ranges": {
+        "type": "dict",
+        "default": {},
+        "options": {name: {"type": "str"} for name in ("cluster_pod_cidr", "cluster_service_cidr")},
+    },
     "extra_findings": {
         "type": "list",
         "elements": "dict",
@@ -73,6 +79,8 @@ class ActionModule(ActionBase):
             unreachable=Unreachable(**{name: tuple(hosts) for name, hosts in arguments["unreachable"].items()}),
             etcd_hosts=arguments["etcd_hosts"],
             network=arguments["network"],
+            proxy_mode=arguments["proxy_mode"],
+            ranges={name: text for name, text in arguments["ranges"].items() if text},
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
             host_ignore=arguments["host_ignore"],

@@ -20,12 +20,14 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, read_etcd
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import KubeProxy, kube_proxy_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting import wait_until
 
 _READYZ = "/readyz"
 _NODES = "/api/v1/nodes"
+_KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 
 #: What each pod network that the cluster may run is known by.
@@ -88,6 +90,7 @@ class ControlPlane:
     :arg etcd: None where no etcd here can be asked.
     :arg configuration: the ClusterConfiguration that the cluster keeps, in YAML.
     :arg networks: pod networks of this collection that the cluster runs; two while one takes over from the other.
+    :arg kube_proxy: None where kube-proxy is none of kubeadm's.
     """
 
     installed: bool = False
@@ -101,6 +104,7 @@ class ControlPlane:
     nodes: tuple[Node, ...] = ()
     configuration: str = ""
     networks: tuple[str, ...] = ()
+    kube_proxy: KubeProxy | None = None
 
     @property
     def joined(self) -> bool:
@@ -125,6 +129,7 @@ class ControlPlane:
             "nodes": [{**node._asdict(), "addresses": list(node.addresses)} for node in self.nodes],
             "cluster_configuration": self.configuration,
             "networks": list(self.networks),
+            "kube_proxy": self.kube_proxy.as_dict() if self.kube_proxy else None,
         }
 
 
@@ -205,7 +210,8 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
     try:
         api.get(runner, _READYZ)
         nodes = json.loads(api.get(runner, _NODES))["items"]
-        networks = tuple(name for name, path in NETWORKS.items() if _exists(runner, api, path))
+        networks = tuple(name for name, path in NETWORKS.items() if _read(runner, api, path) is not None)
+        kube_proxy = _read(runner, api, _KUBE_PROXY)
     except CommandError as error:
         return replace(known, message=one_line(error.result.stderr or error.result.stdout))
     return replace(
@@ -214,18 +220,18 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         nodes=tuple(sorted(node_of(node) for node in nodes)),
         configuration=_read_configuration(runner, api),
         networks=networks,
+        kube_proxy=kube_proxy_of(json.loads(kube_proxy)) if kube_proxy else None,
     )
 
 
-def _exists(runner: Runner, api: Api, path: str) -> bool:
-    """Whether an object is there; an API server that cannot tell is not taken for one that says no."""
+def _read(runner: Runner, api: Api, path: str) -> str | None:
+    """An object, None when it is not there; an API server that cannot tell is not taken for one that says no."""
     try:
-        api.get(runner, path)
+        return api.get(runner, path)
     except CommandError as error:
         if _NOT_FOUND in error.result.stderr:
-            return False
+            return None
         raise
-    return True
 
 
 def _read_configuration(runner: Runner, api: Api) -> str:

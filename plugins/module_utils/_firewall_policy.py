@@ -546,12 +546,14 @@ class Host(NamedTuple):
 
     :ivar address: the decision about its node address.
     :ivar addresses: all of its global addresses.
+    :ivar secondary: the decision about its address of the other family, empty where the cluster has one alone.
     """
 
     name: str
     node_name: str
     address: str
     addresses: Sequence[str] = ()
+    secondary: str = ""
 
 
 class ClusterNode(NamedTuple):
@@ -653,9 +655,13 @@ def _is_address(text: str) -> bool:
 
 
 def _own(host: Host, view: View) -> list[str]:
-    """Addresses by which a host speaks to others: the node's and, with two families, those of the other one."""
+    """Addresses by which a host speaks to others: the node's and, with two families, those of the other one.
+
+    Which of several of that family the kernel speaks from is decided anew for each destination.
+    """
     version = ipaddress.ip_address(host.address).version
-    others = [text for text in host.addresses if ipaddress.ip_address(text).version != version]
+    others = [text for text in (host.secondary, *host.addresses) if text]
+    others = [text for text in others if ipaddress.ip_address(text).version != version]
     return [host.address, *(others if view.dual_stack else [])]
 
 
@@ -664,7 +670,7 @@ def _is_node(host: Host, node: ClusterNode) -> bool:
 
 
 def _require_both_families(view: View, nodes: Sequence[ClusterNode]) -> None:
-    """A Node object has one address as a rule; the one of the other family is known by those alone that were read."""
+    """A Node has both addresses where its kubelet was told both; else only those that were read have the other one."""
     if not view.dual_stack:
         return
     covered = {_network(text).version for text in view.further_sources}
@@ -719,6 +725,7 @@ def view_of(hosts: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> Vi
                     node_name=host["__cluster_preflight"]["facts"]["hostname"].lower(),
                     address=host["__cluster_node"]["address"],
                     addresses=host["__cluster_preflight"]["facts"]["addresses"],
+                    secondary=host["__cluster_node"].get("secondary", ""),
                 )
                 for host in hosts
             ],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Iterable, Mapping
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_settings import Kernel
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES, IPVS, NFTABLES
 
 PRESENT = "present"
 LOADABLE = "loadable"
@@ -38,22 +39,54 @@ POD_NETWORKS = (("veth",), ("bridge",), ("vxlan",))
 #: Everything that a cluster of this collection asks of the kernel beyond the modules that the operator names.
 NEEDED_FEATURES = (*PACKET_FILTERS, *POD_NETWORKS)
 
+# What the modes of kube-proxy use beyond that. Rules that reject stand for Services without a pod.
+_PROXY_MODES = {
+    IPTABLES: (("ipt_REJECT",),),
+    NFTABLES: (
+        ("nf_tables",),
+        ("nft_chain_nat",),
+        ("nft_ct",),
+        ("nft_fib_ipv4",),
+        ("nft_masq",),
+        ("nft_nat",),
+        ("nft_numgen",),
+        ("nft_reject_ipv4",),
+    ),
+    IPVS: (
+        ("ip_vs",),
+        ("nf_conntrack",),
+        ("dummy",),
+        ("ip_set",),
+        ("ip_set_bitmap_port",),
+        ("ip_set_hash_ip",),
+        ("ip_set_hash_ipport",),
+        ("ip_set_hash_ipportip",),
+        ("ip_set_hash_ipportnet",),
+        ("xt_ipvs",),
+        ("xt_set",),
+    ),
+}
+
 # Configuration options whose names do not follow from the module's.
 _OPTIONS = {
     "br_netfilter": "BRIDGE_NETFILTER",
     "ip_tables": "IP_NF_IPTABLES",
+    "ipt_REJECT": "IP_NF_TARGET_REJECT",
     "ipt_rpfilter": "IP_NF_MATCH_RPFILTER",
+    "nft_chain_nat": "NFT_NAT",
     "overlay": "OVERLAY_FS",
     "xt_MASQUERADE": "NETFILTER_XT_TARGET_MASQUERADE",
     "xt_addrtype": "NETFILTER_XT_MATCH_ADDRTYPE",
     "xt_comment": "NETFILTER_XT_MATCH_COMMENT",
     "xt_conntrack": "NETFILTER_XT_MATCH_CONNTRACK",
+    "xt_ipvs": "NETFILTER_XT_MATCH_IPVS",
     "xt_mark": "NETFILTER_XT_MARK",
     "xt_multiport": "NETFILTER_XT_MATCH_MULTIPORT",
     "xt_nat": "NETFILTER_XT_NAT",
     "xt_set": "NETFILTER_XT_SET",
     "xt_statistic": "NETFILTER_XT_MATCH_STATISTIC",
 }
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
 _BUILT_IN_OPTION = re.compile(r"^CONFIG_(\w+)=y$", re.MULTILINE)
 
 
@@ -67,6 +100,20 @@ class KernelSupport:
     def state(self, module: str) -> str:
         """Present, loadable, missing, or unknown when the machine tells nothing about its kernel."""
         return self.states.get(module, UNKNOWN)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Major and minor number, nothing where the release has none."""
+        match = _RELEASE.match(self.release)
+        return tuple(int(number) for number in match.groups()) if match else ()
+
+
+def proxy_features(mode: str, scheduler: str) -> tuple[tuple[str, ...], ...]:
+    """What a mode of kube-proxy asks of the kernel, in the form of NEEDED_FEATURES.
+
+    :arg scheduler: how ipvs chooses among the pods of a Service; each is a module.
+    """
+    return _PROXY_MODES[mode] + (((f"ip_vs_{scheduler}",),) if mode == IPVS else ())
 
 
 def read_kernel_support(root: Path, release: str, modules: Iterable[str]) -> KernelSupport:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -91,6 +92,13 @@ class Kubectl:
         waiting = ["--wait=true", f"--timeout={timeout}s"] if timeout else ["--wait=false"]
         remedy = "see what holds the objects back: their finalizers, and the controllers that clear these"
         self._do("delete", "--ignore-not-found", *waiting, "--filename=-", stdin=stream(targets), remedy=remedy)
+
+    def patch(self, target: KubeObject, fields: Mapping[str, Any]) -> None:
+        """Set fields of an object that exists; what is null is removed."""
+        name = f"{target.resource}/{target.name}"
+        how = ("--type=merge", "--field-manager=" + FIELD_MANAGER, "--patch-file=/dev/stdin")
+        remedy = "run again; a conflict means that somebody else has changed the object in the same moment"
+        self._do("patch", name, *in_namespace(target), *how, stdin=json.dumps(fields), remedy=remedy)
 
     def wait_until_established(self, definitions: Sequence[KubeObject]) -> None:
         """Wait until the API server serves the kinds of CustomResourceDefinitions."""

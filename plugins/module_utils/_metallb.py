@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress, IPNetwork
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPVS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
+    IPAddress,
+    IPNetwork,
+    parts_of,
+)
 
 NAMESPACE = "metallb-system"
 #: What tells our objects from those of others.
@@ -129,7 +134,8 @@ def configuration_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
         if peer.get("password"):
             expected = "passwordSecret, the name of a Secret of type kubernetes.io/basic-auth in " + NAMESPACE
             yield Problem(PEERS, f"the password of {peer.get('name')} itself, which everybody would read", expected)
-    yield from _kube_proxy_problems(values.get("control_plane_kube_proxy_configuration") or {})
+    if values.get("cluster_proxy_mode") == IPVS:
+        yield from _strict_arp_problems(values.get("control_plane_kube_proxy_configuration") or {})
 
 
 def _entries(values: Mapping[str, Any], variable: str) -> Sequence[Mapping[str, Any]]:
@@ -189,17 +195,16 @@ def _taken(values: Mapping[str, Any]) -> Iterator[Taken]:
     for variable in ("cluster_pod_cidr", "cluster_service_cidr"):
         yield from _ranges(values, variable)
     for variable in ("cluster_vip", "cluster_endpoint_address", "cluster_node_ip"):
-        text = str(values.get(variable) or "")
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            continue
-        yield Taken(variable, text, Span(address, address))
+        for text in parts_of(str(values.get(variable) or "")):
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                continue
+            yield Taken(variable, text, Span(address, address))
 
 
 def _ranges(values: Mapping[str, Any], variable: str) -> Iterator[Taken]:
-    texts = [text.strip() for text in str(values.get(variable) or "").split(",")]
-    for text, span in readable_spans(texts):
+    for text, span in readable_spans(parts_of(str(values.get(variable) or ""))):
         yield Taken(variable, text, span)
 
 
@@ -218,10 +223,9 @@ def _reference_problems(
                 yield Problem(variable, f"{name!r} in {field} of {entry.get('name')}", f"a name of {target}")
 
 
-def _kube_proxy_problems(configuration: Mapping[str, Any]) -> Iterator[Problem]:
+def _strict_arp_problems(configuration: Mapping[str, Any]) -> Iterator[Problem]:
     """In mode ipvs every node has every address of a Service, and answers for it unless it is told not to."""
-    strict = (configuration.get("ipvs") or {}).get("strictARP", True)
-    if configuration.get("mode") == "ipvs" and not strict:
+    if not (configuration.get("ipvs") or {}).get("strictARP", True):
         yield Problem("control_plane_kube_proxy_configuration", "ipvs.strictARP false", "true, or nothing here")
 
 

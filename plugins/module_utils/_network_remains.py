@@ -19,12 +19,24 @@ from typing import Iterable, Iterator, NamedTuple
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_filters import (
+    Programs,
+    ipsets,
+    iptables_saves,
+    link_names,
+    nft_tables,
+)
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._iptables_remains import (
     Containers,
     SavedTable,
     TableRemains,
     own_part,
     tables_of,
+)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._ipvs import (
+    VirtualServer,
+    removable,
+    servers_of_kube_proxy,
 )
 
 _FLANNEL_LINK = re.compile(r"flannel(?:-v6)?\.(?:\d+|ipip)$|flannel-wg(?:-v6)?$")
@@ -36,9 +48,6 @@ _NFT_TABLE = re.compile(r"ip6? (?:kube-proxy|calico)$|ip flannel-ipv4$|ip6 flann
 # Tables that the CNI plugins bridge and portmap keep for all containers, also those of nerdctl or podman.
 _SHARED_NFT_TABLE = re.compile(r"ip6? cni_hostport$|inet cni_plugins_masquerade$")
 _IPSET = re.compile(r"(?:inet6:)?KUBE-|cali[46]0")
-_IPSET_MODULE = "sys/module/ip_set"
-# iptables-nft-save says so of a table that somebody has put rules of nftables into.
-_UNREADABLE = "is incompatible, use 'nft' tool"
 _NETWORKS = ("cbr0", "k8s-pod-network")
 _CNI_CONFIGURATION = "/etc/cni/net.d"
 _FLANNEL_FILES = (
@@ -85,6 +94,7 @@ class NetworkRemains:
     tables: tuple[TableRemains, ...] = ()
     nft_tables: tuple[str, ...] = ()
     ipsets: tuple[str, ...] = ()
+    virtual_servers: tuple[VirtualServer, ...] = ()
     mounts: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
@@ -104,6 +114,7 @@ class NetworkRemains:
             yield from table.describe()
         yield from (f"nftables table {name}" for name in self.nft_tables)
         yield from (f"ipset {name}" for name in self.ipsets)
+        yield from (f"virtual server {server}" for server in self.virtual_servers)
         yield from (f"mount {path}" for path in self.mounts)
         yield from self.files
 
@@ -116,52 +127,32 @@ class _Attachments(NamedTuple):
     foreign: frozenset[str]
 
 
-class _Programs:
-    """Programs that are asked; one that fails is noted, because nothing but a removal depends on its answer."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.notes: list[str] = []
-
-    def find(self, program: str) -> str | None:
-        """Path of a program, None when it is not installed."""
-        return self._runner.find(program)
-
-    def output(self, *argv: str) -> str:
-        """What a program prints, nothing when it is not installed or fails."""
-        if not self.find(argv[0].rsplit("/", 1)[-1]):
-            return ""
-        result = self._runner.run(argv, check=False)
-        if result.rc == 0:
-            return result.stdout
-        self.notes.append(f"`{' '.join(argv)}` failed, so its part was not looked at: {result.stderr.strip()}")
-        return ""
-
-
 def read_network_remains(runner: Runner, root: Path = Path("/")) -> NetworkRemains:
     """Read the host without changing it; programs that are not installed are not asked.
 
     :arg root: below which everything lies; only tests set it.
     """
-    programs = _Programs(runner)
+    programs = Programs(runner)
     attachments = _attachments(root)
     containers = Containers(attachments.networks.union(_NETWORKS), attachments.foreign)
-    links = _links(root)
+    links = link_names(root)
     flannel_links = tuple(filter(_FLANNEL_LINK.match, links))
     calico_links = tuple(filter(_CALICO_LINK.match, links))
     flannel_files, calico_files = _existing(root, _FLANNEL_FILES), _existing(root, _CALICO_FILES)
-    tables = tables_of(_iptables_saves(programs, root))
-    nft_tables = _nft_tables(programs)
+    tables = tables_of(iptables_saves(programs, root))
+    all_nft_tables = nft_tables(programs)
+    servers = servers_of_kube_proxy(programs, root)
     remains = NetworkRemains(
         links=calico_links + flannel_links + tuple(filter(_KUBERNETES_LINK.match, links)),
         tables=_own_parts(tables, containers, evidence=False),
-        nft_tables=tuple(filter(_NFT_TABLE.match, nft_tables)),
-        ipsets=tuple(filter(_IPSET.match, _ipsets(programs, root))),
+        nft_tables=tuple(filter(_NFT_TABLE.match, all_nft_tables)),
+        ipsets=tuple(filter(_IPSET.match, ipsets(programs, root))),
+        virtual_servers=removable(servers, programs)[0],
         mounts=_calico_mounts(root),
         files=flannel_files + calico_files + attachments.files,
     )
     if not remains:
-        return replace(remains, notes=(*_notes(programs, root), *programs.notes))
+        return replace(remains, notes=(*_notes(programs, root, servers), *programs.notes))
     bridge = _bridge(root) if flannel_links or flannel_files or attachments.files else ()
     remains = replace(
         remains,
@@ -171,9 +162,10 @@ def read_network_remains(runner: Runner, root: Path = Path("/")) -> NetworkRemai
         routes=_flannel_routes(programs, root),
         folders=_existing(root, _CNI_FOLDERS),
         tables=_own_parts(tables, containers, evidence=True),
-        nft_tables=remains.nft_tables + tuple(name for name in nft_tables if _is_of_pods(programs, name, containers)),
+        nft_tables=remains.nft_tables
+        + tuple(name for name in all_nft_tables if _is_of_pods(programs, name, containers)),
     )
-    return replace(remains, notes=(*_notes(programs, root), *programs.notes))
+    return replace(remains, notes=(*_notes(programs, root, servers), *programs.notes))
 
 
 def remove_network_remains(runner: Runner, remains: NetworkRemains) -> None:
@@ -197,6 +189,8 @@ def remove_network_remains(runner: Runner, remains: NetworkRemains) -> None:
         # A set may be a member of another one, until that is empty.
         commands = [f"{command} {name}\n" for command in ("flush", "destroy") for name in remains.ipsets]
         runner.run(["ipset", "restore"], stdin="".join(commands))
+    for server in remains.virtual_servers:
+        runner.run(server.deletion)
     _delete_links(runner, [name for name in remains.links if _proves(name)])
     for mount in remains.mounts:
         runner.run(["umount", mount])
@@ -222,11 +216,6 @@ def _delete_links(runner: Runner, names: Iterable[str]) -> None:
         result = runner.run(argv, check=False)
         if result.rc != 0 and "Cannot find device" not in result.stderr:
             raise CommandError(argv, result)
-
-
-def _links(root: Path) -> tuple[str, ...]:
-    """Names of all links; a bonding driver keeps a file beside them."""
-    return tuple(sorted(entry.name for entry in _entries(root / "sys/class/net")))
 
 
 def _bridge(root: Path) -> tuple[str, ...]:
@@ -276,38 +265,13 @@ def _attachments(root: Path) -> _Attachments:
     return _Attachments(tuple(files), frozenset(networks), frozenset(foreign))
 
 
-def _iptables_saves(programs: _Programs, root: Path) -> Iterator[tuple[str, str]]:
-    """Outputs of every iptables-save of the host: both families and, where they can be told apart, both backends."""
-    for family, names in (("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")):
-        nft, legacy = programs.find(f"{family}-nft-save"), programs.find(f"{family}-legacy-save")
-        # Asking the legacy program makes the kernel load its modules; it has no tables that this file does not name.
-        saves = [nft, legacy if (read_text(root / "proc/net" / names) or "").strip() else None]
-        if not (nft or legacy):
-            saves = [programs.find(f"{family}-save")]
-        for save in filter(None, saves):
-            text = programs.output(save)
-            programs.notes += [f"`{save}` cannot show it: {line}" for line in text.splitlines() if _UNREADABLE in line]
-            yield save, text
-
-
 def _own_parts(tables: Iterable[SavedTable], containers: Containers, *, evidence: bool) -> tuple[TableRemains, ...]:
     """What of the tables is Kubernetes'."""
     parts = (own_part(table, containers, evidence=evidence) for table in tables)
     return tuple(part for part in parts if part)
 
 
-def _nft_tables(programs: _Programs) -> tuple[str, ...]:
-    """Families and names of all tables of nftables."""
-    lines = programs.output("nft", "list", "tables").splitlines()
-    return tuple(line.split(" ", 1)[1].strip() for line in lines if line.startswith("table "))
-
-
-def _ipsets(programs: _Programs, root: Path) -> list[str]:
-    """Names of all sets; asking for them would make the kernel load what it has had no use for so far."""
-    return programs.output("ipset", "list", "-name").splitlines() if (root / _IPSET_MODULE).exists() else []
-
-
-def _is_of_pods(programs: _Programs, nft_table: str, containers: Containers) -> bool:
+def _is_of_pods(programs: Programs, nft_table: str, containers: Containers) -> bool:
     """Whether a table in which CNI plugins keep the rules of all containers holds none but those of pods."""
     if not _SHARED_NFT_TABLE.match(nft_table):
         return False
@@ -334,7 +298,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _tunnel_addresses(programs: _Programs, links: Iterable[str]) -> tuple[str, ...]:
+def _tunnel_addresses(programs: Programs, links: Iterable[str]) -> tuple[str, ...]:
     """Addresses of the tunnel that the kernel makes by itself and that cannot be deleted."""
     if _TUNNEL not in links:
         return ()
@@ -342,7 +306,7 @@ def _tunnel_addresses(programs: _Programs, links: Iterable[str]) -> tuple[str, .
     return tuple(re.findall(r"\binet (\S+)", shown))
 
 
-def _flannel_routes(programs: _Programs, root: Path) -> tuple[str, ...]:
+def _flannel_routes(programs: Programs, root: Path) -> tuple[str, ...]:
     """Routes inside flannel's network that lead over a link of the host; flannel marks them in no way."""
     found = []
     settings = dict(_SETTING.findall(read_text(root / "run/flannel/subnet.env") or ""))
@@ -370,17 +334,18 @@ def _is_inside(destination: str, whole: IPv4Network | IPv6Network) -> bool:
     return part is not None and part.prefixlen > whole.prefixlen and part.network_address in whole
 
 
-def _notes(programs: _Programs, root: Path) -> tuple[str, ...]:
+def _notes(programs: Programs, root: Path, servers: tuple[VirtualServer, ...]) -> tuple[str, ...]:
     """What stays though a new cluster may stumble over it, because it may be anybody's or cannot be seen."""
     notes = []
     known = {path.rsplit("/", 1)[-1] for path in _FLANNEL_FILES + _CALICO_FILES}
     for file in _entries(root / _CNI_CONFIGURATION.lstrip("/")):
         if file.suffix in (".conf", ".conflist", ".json") and file.name not in known:
             notes.append(f"{file} is neither flannel's nor Calico's and stays; kubelet uses the first file by name")
-    servers = (read_text(root / "proc/net/ip_vs") or "").splitlines()
-    servers = [line for line in servers if line.startswith(("TCP", "UDP", "SCTP", "FWM"))]
-    if servers:
-        notes.append(f"{len(servers)} virtual servers of IPVS stay, whose origin cannot be told; see `ipvsadm -L -n`")
+    lines = (read_text(root / "proc/net/ip_vs") or "").splitlines()
+    others = sum(line.startswith(("TCP", "UDP", "SCTP", "FWM")) for line in lines) - len(servers)
+    if others:
+        notes.append(f"{others} virtual servers of IPVS stay, whose origin cannot be told; see `ipvsadm -L -n`")
+    notes += removable(servers, programs)[1]
     for program, kernel_module in (("nft", "nf_tables"), ("ipset", "ip_set")):
         users = (read_text(root / "sys/module" / kernel_module / "refcnt") or "0").strip()
         if users != "0" and not programs.find(program):

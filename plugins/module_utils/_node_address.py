@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any, Iterable, NamedTuple, Sequence, Union
+from typing import Any, NamedTuple, Sequence, Union
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
@@ -34,12 +34,18 @@ CLUSTER_DEVICES = (
 
 
 class Address(NamedTuple):
-    """One address of an interface."""
+    """One address of an interface.
+
+    :ivar advertised: the kernel has made it of what a router advertises.
+    :ivar duplicate: another machine has it, so that the kernel does not use it.
+    """
 
     address: str
     prefix_length: int
     scope: str
     short_lived: bool = False
+    advertised: bool = False
+    duplicate: bool = False
 
     @property
     def ip(self) -> IPAddress:
@@ -68,12 +74,17 @@ class Link(NamedTuple):
 
 
 class Route(NamedTuple):
-    """An entry of the main routing table; destination is None for the default route."""
+    """An entry of the main routing table; destination is None for the default route.
+
+    :ivar protocol: who has made it; ra stands for what a router advertises.
+    """
 
     destination: str | None
     devices: tuple[str, ...]
     source: str = ""
     metric: int = 0
+    ip_version: int = 4
+    protocol: str = ""
 
 
 class Source(NamedTuple):
@@ -91,11 +102,20 @@ class Neighbour(NamedTuple):
 
 
 class NodeAddress(NamedTuple):
-    """The decision: the node's address, the interface that carries it and that interface's MTU."""
+    """The decision: the node's address, the interface that carries it and that interface's MTU.
+
+    :ivar secondary: address of the other family, in a cluster of both.
+    """
 
     address: str
     interface: str
     mtu: int
+    secondary: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The address, and the one of the other family where there is one."""
+        return (self.address, self.secondary) if self.secondary else (self.address,)
 
 
 class _Clues(NamedTuple):
@@ -138,7 +158,7 @@ def parse_links(text: str) -> tuple[Link, ...]:
     )
 
 
-def parse_routes(text: str) -> tuple[Route, ...]:
+def parse_routes(text: str, ip_version: int = 4) -> tuple[Route, ...]:
     """Routes from `ip -json route` of one family."""
     return tuple(
         Route(
@@ -146,6 +166,8 @@ def parse_routes(text: str) -> tuple[Route, ...]:
             devices=tuple(hop["dev"] for hop in [item, *item.get("nexthops", ())] if "dev" in hop),
             source=item.get("prefsrc", ""),
             metric=item.get("metric", 0),
+            ip_version=ip_version,
+            protocol=item.get("protocol", ""),
         )
         for item in _items(text)
     )
@@ -181,6 +203,75 @@ def _address(entry: dict[str, Any]) -> Address:
         prefix_length=entry["prefixlen"],
         scope=entry.get("scope", "global"),
         short_lived=bool(entry.get("temporary") or entry.get("deprecated")),
+        advertised=bool(entry.get("mngtmpaddr")) or entry.get("protocol") == "kernel_ra",
+        duplicate=bool(entry.get("dadfailed")),
+    )
+
+
+def parts_of(text: str) -> list[str]:
+    """Addresses or networks that a comma separates."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def of_family(text: str, ip_version: int) -> str:
+    """The first one of a family among addresses or networks, empty without any."""
+    return next((part for part in parts_of(text) if (":" in part) == (ip_version == 6)), "")
+
+
+def given_for_first(text: str, ip_versions: Sequence[int]) -> str:
+    """What is given for the first of the cluster's families; in a cluster of one family whatever is given."""
+    return of_family(text, ip_versions[0]) or ("" if len(ip_versions) > 1 else text)
+
+
+def decide_node_addresses(
+    links: Sequence[Link],
+    *,
+    node_ip: str = "",
+    node_cidr: str = "",
+    peer_source: Source | None = None,
+    routes: Sequence[Route] = (),
+    ip_versions: Sequence[int] = (4,),
+    vip: str = "",
+) -> NodeAddress:
+    """The node's address, and in a cluster of both families the other one's beside it.
+
+    :arg node_ip: an address, or one of each family.
+    :arg node_cidr: a network, or one of each family.
+    :arg ip_versions: the cluster's families, the one of the node's address first.
+    """
+    primary = decide_node_address(
+        links,
+        node_ip=given_for_first(node_ip, ip_versions),
+        node_cidr=given_for_first(node_cidr, ip_versions),
+        peer_source=peer_source,
+        routes=routes,
+        ip_version=ip_versions[0],
+        vip=vip,
+    )
+    for version in ip_versions[1:]:
+        ip, cidr = of_family(node_ip, version), of_family(node_cidr, version)
+        if ip or cidr:
+            second = decide_node_address(links, node_ip=ip, node_cidr=cidr, ip_version=version, vip=vip)
+        else:
+            second = _address_beside(links, primary, version, vip)
+        primary = primary._replace(secondary=second.address)
+    return primary
+
+
+def _address_beside(links: Sequence[Link], primary: NodeAddress, ip_version: int, vip: str) -> NodeAddress:
+    """The address of the other family on the interface of the node's address."""
+    usable = [
+        node
+        for node in _usable(links, ip_version)
+        if not vip or ipaddress.ip_address(node.address) != ipaddress.ip_address(vip)
+    ]
+    for node in usable:
+        if node.interface == primary.interface:
+            return node
+    raise NodeAddressError(
+        "node-address-family",
+        f"no IPv{ip_version} address on {primary.interface} beside {primary.address}; the host has {_listing(usable)}",
+        f"an IPv{ip_version} address beside it, because the cluster has ranges of both families",
     )
 
 
@@ -259,7 +350,7 @@ def _decide(links: Sequence[Link], clues: _Clues) -> NodeAddress:
         for node in usable:
             if ipaddress.ip_address(node.address) == ipaddress.ip_address(clues.peer_source.address):
                 return node
-    return _address_of_default_route(usable, clues.routes)
+    return _address_of_default_route(usable, clues)
 
 
 def _given_address(links: Sequence[Link], node_ip: str) -> NodeAddress:
@@ -272,6 +363,12 @@ def _given_address(links: Sequence[Link], node_ip: str) -> NodeAddress:
         )
     for link in links:
         for address in link.addresses:
+            if address.ip == ip and address.duplicate:
+                raise NodeAddressError(
+                    "node-address-unusable",
+                    f"{node_ip} on {link.name} is another machine's as well (dadfailed)",
+                    "an address that this host alone has",
+                )
             if address.ip == ip:
                 return NodeAddress(str(ip), link.name, link.mtu)
     raise NodeAddressError(
@@ -294,8 +391,12 @@ def _address_inside(links: Sequence[Link], node_cidr: str) -> NodeAddress:
     )
 
 
-def _address_of_default_route(usable: Sequence[NodeAddress], routes: Iterable[Route]) -> NodeAddress:
-    defaults = sorted((route for route in routes if route.destination is None), key=lambda route: route.metric)
+def _address_of_default_route(usable: Sequence[NodeAddress], clues: _Clues) -> NodeAddress:
+    """The address of the best default route, of one of the other family only where its own leads nowhere."""
+    defaults = sorted(
+        (route for route in clues.routes if route.destination is None),
+        key=lambda route: (route.ip_version != clues.ip_version, route.metric),
+    )
     for route in defaults:
         for node in usable:
             if node.address == route.source or (not route.source and node.interface in route.devices):
@@ -308,15 +409,25 @@ def _address_of_default_route(usable: Sequence[NodeAddress], routes: Iterable[Ro
 
 
 def _usable(links: Sequence[Link], ip_version: int) -> list[NodeAddress]:
-    """Addresses that can be a node's; those of a whole network before single ones, which may be virtual addresses."""
+    """Addresses that can be a node's; single ones, which may be virtual addresses, after those of a whole network.
+
+    What a router advertises comes after what was set by hand, because it changes with the router's network.
+    """
     found = [
-        (address.prefix_length == address.ip.max_prefixlen, NodeAddress(address.address, link.name, link.mtu))
+        (_rank(address), NodeAddress(address.address, link.name, link.mtu))
         for link in links
         if not link.made_by_cluster
         for address in link.addresses
-        if address.scope == "global" and not address.short_lived and address.ip.version == ip_version
+        if address.scope == "global" and address.ip.version == ip_version
+        if not (address.short_lived or address.duplicate)
     ]
-    return [node for _single, node in sorted(found, key=lambda item: item[0])]
+    return [node for _order, node in sorted(found, key=lambda item: item[0])]
+
+
+def _rank(address: Address) -> tuple[bool, bool, int]:
+    """The kernel lists addresses of IPv6 newest first, and so perhaps in another order after the next boot."""
+    number = int(address.ip) if address.ip.version == 6 else 0
+    return address.prefix_length == address.ip.max_prefixlen, address.advertised, number
 
 
 def _listing(nodes: Sequence[NodeAddress]) -> str:

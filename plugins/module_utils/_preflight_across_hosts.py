@@ -54,8 +54,9 @@ def compare_machine_ids(facts: HostFacts, maximum_skew: float) -> Iterator[Compa
 
 
 def compare_node_addresses(facts: HostFacts, maximum_skew: float) -> Iterator[Comparison]:
-    """The same node address on two hosts is what a NAT interface looks like."""
-    addresses = {host: [values["node"]["address"]] for host, values in facts.items() if values["node"]}
+    """The same node address on two hosts is what a NAT interface looks like; that of the second family counts, too."""
+    nodes = {host: values["node"] for host, values in facts.items() if values["node"]}
+    addresses = {host: [node["address"], node.get("secondary", "")] for host, node in nodes.items()}
     return _duplicates(addresses, "node address {}", "an address of its own for every host")
 
 

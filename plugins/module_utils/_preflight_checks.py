@@ -8,15 +8,26 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_endpoint import ENDPOINT_CHECKS
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_ipv6 import IPV6_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_kubernetes import KUBERNETES_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_machine import MACHINE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Finding, Wanted
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_network import NETWORK_CHECKS, node_address
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_proxy import PROXY_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_software import SOFTWARE_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_storage import STORAGE_CHECKS
 
-CHECKS = (*MACHINE_CHECKS, *STORAGE_CHECKS, *SOFTWARE_CHECKS, *NETWORK_CHECKS, *ENDPOINT_CHECKS, *KUBERNETES_CHECKS)
+CHECKS = (
+    *MACHINE_CHECKS,
+    *STORAGE_CHECKS,
+    *SOFTWARE_CHECKS,
+    *NETWORK_CHECKS,
+    *IPV6_CHECKS,
+    *PROXY_CHECKS,
+    *ENDPOINT_CHECKS,
+    *KUBERNETES_CHECKS,
+)
 
 # Bridges of other container and virtual machine tools, which have the same address on every host by design or by
 # cloning and carry no traffic between nodes.
@@ -43,7 +54,7 @@ def facts_of(snapshot: Snapshot, wanted: Wanted) -> dict[str, Any]:
             for link in snapshot.network.links
             if not link.made_by_cluster
             for address in link.addresses
-            if address.scope == "global" and address.ip != wanted.virtual_address
+            if address.scope == "global" and not address.short_lived and address.ip != wanted.virtual_address
         ],
         "vip_holder": snapshot.vip_holder._asdict() if snapshot.vip_holder else None,
         "node": node._asdict() if node else None,

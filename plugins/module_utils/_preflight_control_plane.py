@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import block_value
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import parts_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     ERROR,
     WARNING,
@@ -20,10 +23,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_mod
 
 _LOOK_AT_PODS = "look at journalctl -u kubelet, at crictl ps -a, and at crictl logs of etcd and kube-apiserver"
 _LEAVE_CLUSTER = "take it out of that cluster with playbooks/reset.yml --limit HOST"
+_EVERY_NODE = (
+    "Run without --limit when all machines are up, and take nodes that are gone out with playbooks/remove_node.yml."
+)
 _RESTORE = (
     "When too many are lost for good, restore etcd from a snapshot on one control plane node and join the others anew. "
     "Never remove members by hand while there is no quorum. Nothing was changed."
 )
+# What kubeadm calls the ranges in the configuration that the cluster keeps.
+_RANGES = {"cluster_pod_cidr": "podSubnet", "cluster_service_cidr": "serviceSubnet"}
 
 
 class Unreachable(NamedTuple):
@@ -60,6 +68,8 @@ class Situation:
     :arg control_planes: results of control_plane_info by host, of the control plane hosts that were read.
     :arg etcd_hosts: hosts that shall run a member of etcd each; none where that is not to be judged.
     :arg network: the pod network that is wanted; nothing where that is not to be judged.
+    :arg proxy_mode: the mode of kube-proxy that is wanted; nothing where that is not to be judged.
+    :arg ranges: ranges that are wanted, by their variables; none where they are not to be judged.
     """
 
     facts: HostFacts = field(default_factory=dict)
@@ -67,6 +77,8 @@ class Situation:
     unreachable: Unreachable = Unreachable()
     etcd_hosts: tuple[str, ...] = ()
     network: str = ""
+    proxy_mode: str = ""
+    ranges: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def installed(self) -> tuple[str, ...]:
@@ -79,6 +91,13 @@ class Situation:
     def ready(self) -> tuple[str, ...]:
         """Those of them whose API server is ready."""
         return tuple(host for host in self.installed if self.control_planes[host]["ready"])
+
+    @property
+    def absent_nodes(self) -> list[str]:
+        """Nodes of the cluster that are no hosts of this run."""
+        addresses = {facts["node"]["address"] for facts in self.facts.values() if facts["node"]}
+        nodes = self.control_planes[self.ready[0]]["nodes"] if self.ready else []
+        return [node["name"] for node in nodes if not addresses & set(node["addresses"])]
 
     @property
     def authorities(self) -> dict[str, frozenset[str]]:
@@ -346,19 +365,59 @@ def judge_network(situation: Situation) -> Iterator[Comparison]:
         if hosts:
             yield Comparison(hosts, Observation("the cluster runs canal, and flannel is wanted", "cluster_cni: canal"))
     elif situation.network == "canal" and ready and "flannel" in situation.control_planes[ready[0]].get("networks", ()):
-        addresses = {facts["node"]["address"] for facts in situation.facts.values() if facts["node"]}
-        nodes = situation.control_planes[ready[0]]["nodes"]
-        absent = [node["name"] for node in nodes if not addresses & set(node["addresses"])]
+        absent = situation.absent_nodes
         if absent:
             yield Comparison(
                 ready[:1],
                 Observation(
                     f"canal is to take over from flannel, and the nodes {_names(absent)} are not in this run",
                     "every node of the cluster in the run",
-                    remedy="Run without --limit when all machines are up, and take nodes that are gone out with "
-                    "playbooks/remove_node.yml.",
+                    remedy=_EVERY_NODE,
                 ),
             )
+
+
+def judge_proxy_mode(situation: Situation) -> Iterator[Comparison]:
+    """A node that nobody looks at may have a kernel that cannot follow, and would keep the rules of the former mode."""
+    ready = situation.ready
+    proxy = situation.control_planes[ready[0]].get("kube_proxy") if ready else None
+    if not proxy or not situation.proxy_mode:
+        return
+    former = {proxy["mode"], proxy["former_mode"]} - {"", situation.proxy_mode}
+    absent = situation.absent_nodes
+    if former and absent:
+        yield Comparison(
+            ready[:1],
+            Observation(
+                f"kube-proxy is to change from mode {' and '.join(sorted(former))} to {situation.proxy_mode}, and the "
+                f"nodes {_names(absent)} are not in this run",
+                "every node of the cluster in the run",
+            ),
+        )
+
+
+def judge_ranges(situation: Situation) -> Iterator[Comparison]:
+    """Ranges are given to a cluster once; every node, Service and certificate rests on them."""
+    for host in situation.ready[:1]:
+        configuration = situation.control_planes[host].get("cluster_configuration", "")
+        for variable, wanted in situation.ranges.items():
+            kept = block_value(configuration, "networking", _RANGES[variable])
+            if kept and _networks(kept) != _networks(wanted):
+                yield Comparison(
+                    (host,),
+                    Observation(f"the cluster has {kept}, and {variable} is {wanted}", f"{variable}: {kept}"),
+                )
+
+
+def _networks(text: str) -> list[str]:
+    """Ranges in one spelling; a text that is none is left as it is."""
+    found = []
+    for part in parts_of(text):
+        try:
+            found.append(str(ipaddress.ip_network(part)))
+        except ValueError:
+            found.append(part)
+    return found
 
 
 CONTROL_PLANE_CHECKS = (
@@ -457,5 +516,28 @@ CONTROL_PLANE_CHECKS = (
             variables=("cluster_cni",),
         ),
         judge_network,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="proxy-mode-change",
+            severity=ERROR,
+            purpose="kube-proxy of a running cluster changes its mode only in a run with all of its nodes: each has to "
+            "have the kernel for it, and loses the rules of the former mode.",
+            remedy=_EVERY_NODE,
+            variables=("cluster_proxy_mode",),
+        ),
+        judge_proxy_mode,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="range-change",
+            severity=ERROR,
+            purpose="The ranges of a running cluster stay as they are, and with them its families: one of IPv4 does "
+            "not become dual-stack. kubeadm changes neither.",
+            remedy="Set the variable to what the cluster has. For other ranges, or a second family, build a new "
+            "cluster.",
+            variables=("cluster_pod_cidr", "cluster_service_cidr"),
+        ),
+        judge_ranges,
     ),
 )

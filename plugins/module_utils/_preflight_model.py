@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import ETCD_FOLDER
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
 
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ class Wanted:
     :arg pool_ranges: addresses that MetalLB gives away, as its pools write them.
     :arg local_etcd: a control plane node runs a member of etcd.
     :arg etcd_folder: where that has its data.
+    :arg node_ip: address of the node, or one of each family.
+    :arg node_cidr: network of the nodes, or one of each family.
+    :arg network: the pod network to come, empty where that is not known.
+    :arg sysctls: kernel parameters that are going to be set.
     :arg sandbox_image: image of the pods' sandbox, empty for kubeadm's in image_repository.
+    :arg proxy_scheduler: how kube-proxy in mode ipvs chooses among the pods of a Service.
     :arg containerd_source: distribution or docker, empty for the default of the distribution.
     """
 
@@ -85,11 +91,15 @@ class Wanted:
     swap_allowed: bool = False
     cgroup_v1_allowed: bool = False
     kernel_modules: tuple[str, ...] = ("overlay", "br_netfilter")
+    proxy_mode: str = IPTABLES
+    proxy_scheduler: str = "rr"
     local_etcd: bool = True
     etcd_folder: str = ETCD_FOLDER
     image_repository: str = "registry.k8s.io"
     sandbox_image: str = ""
     containerd_source: str = ""
+    network: str = ""
+    sysctls: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Thresholds = DEFAULT_THRESHOLDS[CONTROL_PLANE]
 
     @property
@@ -99,9 +109,14 @@ class Wanted:
         return int(major), int(minor)
 
     @property
+    def ip_versions(self) -> tuple[int, ...]:
+        """The cluster's families, 4, 6 or both, in the order of its ranges."""
+        return tuple(dict.fromkeys(6 if ":" in part else 4 for part in self.pod_cidr.split(",")))
+
+    @property
     def ip_version(self) -> int:
         """The cluster's first family: 4 or 6."""
-        return 6 if ":" in self.pod_cidr.partition(",")[0] else 4
+        return self.ip_versions[0]
 
     @property
     def virtual_address(self) -> IPAddress | None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 from itertools import combinations
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import Span, readable_spans
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
     IPNetwork,
     NodeAddress,
     NodeAddressError,
-    decide_node_address,
+    decide_node_addresses,
     is_cluster_device,
+    parts_of,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     CONTROL_PLANE,
@@ -52,36 +53,41 @@ def cluster_ranges(wanted: Wanted) -> list[Range]:
     return [
         Range(variable, network)
         for variable, text in given
-        for network in (_network(part) for part in _parts(text))
+        for network in (_network(part) for part in parts_of(text))
         if network is not None
     ]
 
 
-def node_address(snapshot: Snapshot, wanted: Wanted) -> NodeAddress | None:
-    """The node's address, None when it cannot be decided; the findings then say why."""
+def node_address(snapshot: Snapshot, wanted: Wanted, ip_versions: Sequence[int] = ()) -> NodeAddress | None:
+    """The node's address, None when it cannot be decided; the findings then say why.
+
+    :arg ip_versions: families to decide for, by default those of the cluster.
+    """
     try:
-        return _decide(snapshot, wanted)
+        return _decide(snapshot, wanted, ip_versions or wanted.ip_versions)
     except NodeAddressError:
         return None
 
 
-def _decide(snapshot: Snapshot, wanted: Wanted) -> NodeAddress | None:
-    if _malformed_address(wanted.node_ip) or _malformed_network(wanted.node_cidr):
+def interface_of(snapshot: Snapshot, address: str) -> str:
+    """The interface that has an address of the host."""
+    ip = ipaddress.ip_address(address)
+    return next(link.name for link in snapshot.network.links if any(own.ip == ip for own in link.addresses))
+
+
+def _decide(snapshot: Snapshot, wanted: Wanted, ip_versions: Sequence[int]) -> NodeAddress | None:
+    if _malformed_addresses(wanted.node_ip) or _malformed_networks(wanted.node_cidr):
         # check_cidr_form reports it.
         return None
-    return decide_node_address(
+    return decide_node_addresses(
         snapshot.network.links,
         node_ip=wanted.node_ip,
         node_cidr=wanted.node_cidr,
         peer_source=snapshot.network.peer_source,
         routes=snapshot.network.routes,
-        ip_version=wanted.ip_version,
+        ip_versions=ip_versions,
         vip="" if wanted.virtual_address is None else wanted.vip,
     )
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _network(text: str) -> IPNetwork | None:
@@ -91,8 +97,19 @@ def _network(text: str) -> IPNetwork | None:
         return None
 
 
-def _malformed_network(text: str) -> bool:
-    return bool(text) and _network(text) is None
+def _malformed_networks(text: str) -> bool:
+    """Whether a text is anything else than one network of a family, or one of each."""
+    return _several_of_a_family(text) or any(_network(part) is None for part in parts_of(text))
+
+
+def _malformed_addresses(text: str) -> bool:
+    """Whether a text is anything else than one address of a family, or one of each."""
+    return _several_of_a_family(text) or any(_malformed_address(part) for part in parts_of(text))
+
+
+def _several_of_a_family(text: str) -> bool:
+    families = [":" in part for part in parts_of(text)]
+    return len(families) > len(set(families))
 
 
 def _malformed_address(text: str) -> bool:
@@ -109,7 +126,7 @@ def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
 
 def _address_problem(snapshot: Snapshot, wanted: Wanted, check: str) -> Iterator[Observation]:
     try:
-        _decide(snapshot, wanted)
+        _decide(snapshot, wanted, wanted.ip_versions)
     except NodeAddressError as error:
         if error.check == check:
             yield Observation(error.found, error.expected)
@@ -130,6 +147,11 @@ def check_node_address_unusable(snapshot: Snapshot, wanted: Wanted) -> Iterator[
     return _address_problem(snapshot, wanted, "node-address-unusable")
 
 
+def check_node_address_family(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
+    """There is no address of the other family to choose."""
+    return _address_problem(snapshot, wanted, "node-address-family")
+
+
 def check_vip_is_node_address(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """The virtual address would have to be the node's."""
     return _address_problem(snapshot, wanted, "vip-is-node-address")
@@ -138,12 +160,18 @@ def check_vip_is_node_address(snapshot: Snapshot, wanted: Wanted) -> Iterator[Ob
 def check_cidr_form(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """Every range and address that was given can be read as one."""
     for variable, text in (("cluster_pod_cidr", wanted.pod_cidr), ("cluster_service_cidr", wanted.service_cidr)):
-        if any(map(_malformed_network, _parts(text))):
-            yield Observation(f'{variable} is "{text}"', "networks such as 10.244.0.0/16, without host bits")
-    if _malformed_network(wanted.node_cidr):
-        yield Observation(f'cluster_node_cidr is "{wanted.node_cidr}"', "one network such as 192.0.2.0/24")
-    if _malformed_address(wanted.node_ip):
-        yield Observation(f'cluster_node_ip is "{wanted.node_ip}"', "an address such as 192.0.2.11")
+        if _malformed_networks(text):
+            yield Observation(
+                f'{variable} is "{text}"', "one network such as 10.244.0.0/16 without host bits, or one of each family"
+            )
+    if _malformed_networks(wanted.node_cidr):
+        yield Observation(
+            f'cluster_node_cidr is "{wanted.node_cidr}"', "one network such as 192.0.2.0/24, or one of each family"
+        )
+    if _malformed_addresses(wanted.node_ip):
+        yield Observation(
+            f'cluster_node_ip is "{wanted.node_ip}"', "an address such as 192.0.2.11, or one of each family"
+        )
     if _malformed_address(wanted.vip):
         yield Observation(f'cluster_vip is "{wanted.vip}"', "an address such as 192.0.2.100, without a prefix")
 
@@ -151,9 +179,8 @@ def check_cidr_form(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]
 def check_cidr_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
     """Pods, Services and nodes have ranges of their own."""
     ranges = cluster_ranges(wanted)
-    nodes = _network(wanted.node_cidr)
-    if nodes is not None:
-        ranges.append(Range("cluster_node_cidr", nodes))
+    nodes = (_network(part) for part in parts_of(wanted.node_cidr))
+    ranges += [Range("cluster_node_cidr", network) for network in nodes if network is not None]
     for one, other in combinations(ranges, 2):
         if _overlap(one.network, other.network):
             yield Observation(f"{one} overlaps {other}", "ranges that share no address")
@@ -166,6 +193,7 @@ def check_cidr_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[O
     node's interface is judged by the range of the pods.
     """
     node = node_address(snapshot, wanted) if snapshot.cluster.known else None
+    own = {interface_of(snapshot, address) for address in node.addresses} if node else set()
     addresses = [
         (link.name, address)
         for link in snapshot.network.links
@@ -178,7 +206,7 @@ def check_cidr_address_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[O
             f"{address.address} ({name})"
             for name, address in addresses
             if address.ip in cluster_range.network
-            if node is None or name == node.interface or cluster_range.variable != _PODS
+            if node is None or name in own or cluster_range.variable != _PODS
         ]
         if inside:
             yield Observation(f"{', '.join(inside)} inside {cluster_range}", "no address of the host in this range")
@@ -230,15 +258,23 @@ def check_cidr_route_overlap(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obs
 
 
 def check_service_route(snapshot: Snapshot, wanted: Wanted) -> Iterator[Observation]:
-    """A packet of the host itself to a Service needs a route, whichever, before kube-proxy can redirect it."""
-    destinations = [route.destination for route in snapshot.network.routes]
-    if None in destinations:
-        return
-    networks = [network for network in map(_network, filter(None, destinations)) if network is not None]
+    """A packet of the host itself to a Service needs a route, whichever, before kube-proxy can redirect it.
+
+    In a cluster of both families the programs of the host use the first one, as kubelet and the API server do.
+    """
     for cluster_range in cluster_ranges(wanted):
-        is_covered = any(_contains(network, cluster_range.network) for network in networks)
+        version = cluster_range.network.version
+        routes = [route.destination for route in snapshot.network.routes if route.ip_version == version]
+        networks = [network for network in map(_network, filter(None, routes)) if network is not None]
+        is_covered = None in routes or any(_contains(network, cluster_range.network) for network in networks)
         if cluster_range.variable == _SERVICES and not is_covered:
-            yield Observation(f"no default route, and no route to {cluster_range}", "a route")
+            first = version == wanted.ip_version
+            yield Observation(
+                f"no default route{'' if version == 4 else ' of IPv6'}, and no route to {cluster_range}",
+                "a route",
+                severity="" if first else WARNING,
+                remedy="" if version == 4 else _DEFAULT_ROUTE_REMEDY.format("ip -6 route"),
+            )
 
 
 def _foreign_routes(snapshot: Snapshot, cluster_range: Range) -> Iterator[tuple[IPNetwork, tuple[str, ...]]]:
@@ -330,7 +366,7 @@ def check_proxy_exceptions(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obser
     node = node_address(snapshot, wanted)
     needed = [entry.network for entry in cluster_ranges(wanted)]
     if node:
-        needed.append(ipaddress.ip_network(node.address))
+        needed += [ipaddress.ip_network(address) for address in node.addresses]
     uncovered = [str(target) for target in needed if not any(_contains(network, target) for network in networks)]
     if uncovered:
         yield Observation(
@@ -342,6 +378,12 @@ def check_proxy_exceptions(snapshot: Snapshot, wanted: Wanted) -> Iterator[Obser
 def _contains(network: IPNetwork, other: IPNetwork) -> bool:
     return _overlap(network, other) and network.prefixlen <= other.prefixlen
 
+
+_DEFAULT_ROUTE_REMEDY = (
+    "Add a default route. On machines without a way out one to a dummy interface is enough: "
+    "ip link add dummy0 type dummy; ip link set dummy0 up; {} add default dev dummy0 metric 1000. "
+    "Make it permanent in the network configuration."
+)
 
 _ADDRESS_VARIABLES = ("cluster_node_ip", "cluster_node_cidr")
 _RANGE_VARIABLES = ("cluster_pod_cidr", "cluster_service_cidr")
@@ -372,11 +414,25 @@ NETWORK_CHECKS = (
         Description(
             id="node-address-unusable",
             severity=ERROR,
-            purpose="cluster_node_ip is no loopback, link-local or multicast address.",
-            remedy="Set cluster_node_ip to an address of the network that the nodes share.",
+            purpose="cluster_node_ip is no loopback, link-local or multicast address, and none of which the kernel has "
+            "found that another machine has it.",
+            remedy="Set cluster_node_ip to an address that this host alone has, in the network that the nodes share.",
             variables=_ADDRESS_VARIABLES,
         ),
         check_node_address_unusable,
+    ),
+    Check(
+        Description(
+            id="node-address-family",
+            severity=ERROR,
+            purpose="In a dual-stack cluster, the host has an address of the second family as well: as cluster_node_ip "
+            "or cluster_node_cidr gives it, else a global one on the interface of the first that is neither temporary "
+            "nor deprecated nor another machine's as well (dadfailed).",
+            remedy="Give the interface an address of this family, or say which one is meant: two addresses in "
+            "cluster_node_ip, or two networks in cluster_node_cidr.",
+            variables=("cluster_pod_cidr", *_ADDRESS_VARIABLES),
+        ),
+        check_node_address_family,
     ),
     Check(
         Description(
@@ -393,7 +449,8 @@ NETWORK_CHECKS = (
         Description(
             id="cidr-form",
             severity=ERROR,
-            purpose="Ranges and addresses that were given can be read, and ranges have no host bits set.",
+            purpose="Ranges and addresses that were given can be read, ranges have no host bits set, and there is one "
+            "of each family at most.",
             remedy="Correct the variable.",
             variables=(*_RANGE_VARIABLES, *_ADDRESS_VARIABLES, "cluster_vip"),
         ),
@@ -447,10 +504,9 @@ NETWORK_CHECKS = (
             id="service-route",
             severity=ERROR,
             purpose="The host has a default route or one to the Services. Without any, programs in the host's own "
-            "network, such as flannel and the API server when it calls webhooks, cannot reach a ClusterIP.",
-            remedy="Add a default route. On machines without a way out one to a dummy interface is enough: "
-            "ip link add dummy0 type dummy; ip link set dummy0 up; ip route add default dev dummy0 metric 1000. "
-            "Make it permanent in the network configuration.",
+            "network, such as flannel and the API server when it calls webhooks, cannot reach a ClusterIP. For the "
+            "second family of a dual-stack cluster it is a warning.",
+            remedy=_DEFAULT_ROUTE_REMEDY.format("ip route"),
             variables=("cluster_service_cidr",),
         ),
         check_service_route,

@@ -282,7 +282,7 @@ REACHABILITY_CHECKS = (
             "because the pod network fills it. Measured on the UDP port of the pod network. A warning where "
             "cni_flannel_backend_options gives the pod network an MTU that fits.",
             remedy="Set the MTU of the interface to what arrives, on every node, or let the network carry more. Or set "
-            "MTU in cni_flannel_backend_options to 50 bytes less than what arrives (70 with IPv6).",
+            "MTU in cni_flannel_backend_options to what arrives, less 20 bytes where the cluster has IPv6 ranges.",
             variables=("cni_flannel_backend_options", *_SWITCH),
         ),
         compare_path_mtus,

@@ -131,6 +131,8 @@ def build_report(
     unreachable: Unreachable | None = None,
     etcd_hosts: Sequence[str] = (),
     network: str = "",
+    proxy_mode: str = "",
+    ranges: Mapping[str, str] | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     host_ignore: Mapping[str, Sequence[str]] | None = None,
@@ -144,6 +146,8 @@ def build_report(
     :arg guarded_hosts: hosts whose packet filter learns of the other hosts in this run, after the preflight.
     :arg etcd_hosts: hosts that shall run a member of etcd each, also those outside of this run.
     :arg network: the pod network that is wanted.
+    :arg proxy_mode: the mode of kube-proxy that is wanted.
+    :arg ranges: ranges that are wanted, by their variables.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
@@ -154,7 +158,15 @@ def build_report(
         host: {**result["facts"], **measured.get(host, {}), "guarded": host in guarded_hosts}
         for host, result in results.items()
     }
-    situation = Situation(facts, control_planes or {}, unreachable or Unreachable(), tuple(etcd_hosts), network)
+    situation = Situation(
+        facts,
+        control_planes or {},
+        unreachable or Unreachable(),
+        tuple(etcd_hosts),
+        network,
+        proxy_mode,
+        ranges or {},
+    )
     rows = _merge(
         [
             *_judge(situation),

@@ -22,6 +22,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
     NEEDED_FEATURES,
     KernelSupport,
+    proxy_features,
     read_kernel_support,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import parse_kubeconfig
@@ -30,6 +31,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     Link,
     Route,
     Source,
+    given_for_first,
     parse_links,
     parse_neighbour,
     parse_route_source,
@@ -65,6 +67,7 @@ _PROXY_ASSIGNMENT = re.compile(
 )
 _ARGUMENT = re.compile(r"""^\s*-\s+["']?--([a-z0-9-]+)(?:=(.*?))?["']?\s*$""", re.MULTILINE)
 _TCP_LISTEN = "0A"
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 CONTAINERD_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 #: Kubernetes 1.38 takes the cgroup driver from the runtime only.
@@ -192,6 +195,20 @@ class Inotify:
 
 
 @dataclass(frozen=True)
+class Ipv6:
+    """IPv6 as the kernel of the host has it, by the entries of net.ipv6.conf: interfaces, default and all.
+
+    :arg present: the kernel has IPv6, and was not told at boot to do without.
+    :arg disabled: entries in which it is switched off.
+    :arg heeding: entries that heed routers as long as nothing is forwarded (accept_ra 1).
+    """
+
+    present: bool = True
+    disabled: frozenset[str] = frozenset()
+    heeding: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A host at one moment.
 
@@ -235,6 +252,7 @@ class Snapshot:
     inotify: Inotify = Inotify()
     registries: tuple[Registry, ...] = ()
     own_rules: bool = False
+    ipv6: Ipv6 = Ipv6()
 
     def services_at(self, address: str) -> list[int]:
         """Ports on which something listens that is reached at an address."""
@@ -292,6 +310,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
         inotify=Inotify(
             *(_number(root / "proc/sys/fs/inotify" / name) for name in ("max_user_instances", "max_user_watches"))
         ),
+        ipv6=_read_ipv6(root) if 6 in wanted.ip_versions else Ipv6(),
     )
 
 
@@ -396,10 +415,14 @@ def clock_synchronised() -> bool | None:
     return None if state < 0 else state != _ADJTIMEX_UNSYNCHRONISED
 
 
-def resolve(name: str) -> str:
-    """First address of a name, the name itself when it is an address, empty when nothing knows it."""
+def resolve(name: str, ip_version: int = 0) -> str:
+    """First address of a name, the name itself when it is an address, empty when nothing knows it.
+
+    :arg ip_version: 4 or 6 for an address of that family alone.
+    """
+    family = _FAMILIES.get(ip_version, socket.AF_UNSPEC)
     try:
-        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+        return str(socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)[0][4][0])
     except OSError:
         return ""
 
@@ -418,6 +441,16 @@ def _number(path: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def _read_ipv6(root: Path) -> Ipv6:
+    folder = root / "proc/sys/net/ipv6/conf"
+    entries = _names(folder)
+    return Ipv6(
+        present=bool(entries),
+        disabled=frozenset(entry for entry in entries if _number(folder / entry / "disable_ipv6")),
+        heeding=frozenset(entry for entry in entries if _number(folder / entry / "accept_ra") == 1),
+    )
+
+
 def _names(folder: Path) -> list[str]:
     """Sorted names in a folder, none when there is no such folder."""
     try:
@@ -431,7 +464,8 @@ def _unit_exists(root: Path, unit: str) -> bool:
 
 
 def _read_kernel(root: Path, release: str, wanted: Wanted) -> KernelSupport:
-    modules = [*wanted.kernel_modules, *(module for alternatives in NEEDED_FEATURES for module in alternatives)]
+    features = (*NEEDED_FEATURES, *proxy_features(wanted.proxy_mode, wanted.proxy_scheduler))
+    modules = [*wanted.kernel_modules, *(module for alternatives in features for module in alternatives)]
     return read_kernel_support(root, release, modules)
 
 
@@ -572,16 +606,20 @@ def _read_network(runner: Runner, wanted: Wanted) -> Network:
     return Network(
         links=parse_links(runner.run(["ip", "-json", "address"]).stdout),
         routes=parse_routes(runner.run(["ip", "-json", "-4", "route"]).stdout)
-        + parse_routes(runner.run(["ip", "-json", "-6", "route"], check=False).stdout),
+        + parse_routes(runner.run(["ip", "-json", "-6", "route"], check=False).stdout, 6),
         peer_source=_read_peer_source(runner, wanted),
     )
 
 
 def _read_peer_source(runner: Runner, wanted: Wanted) -> Source | None:
-    """Address that faces the peer; not asked when the inventory decides without it."""
-    if wanted.node_ip or wanted.node_cidr or not wanted.peer_address:
+    """Address that faces the peer; not asked when the inventory decides without it.
+
+    A name may have addresses of both families, and only a route of the cluster's first one leads to the node's address.
+    """
+    given = any(given_for_first(text, wanted.ip_versions) for text in (wanted.node_ip, wanted.node_cidr))
+    if given or not wanted.peer_address:
         return None
-    destination = resolve(wanted.peer_address)
+    destination = resolve(wanted.peer_address, wanted.ip_version) or resolve(wanted.peer_address)
     if not destination:
         return None
     answer = runner.run(["ip", "-json", "route", "get", destination], check=False)

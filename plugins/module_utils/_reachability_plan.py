@@ -15,8 +15,8 @@ UDP = "udp"
 EVERY_NODE = "node"
 API_SERVER = "kube-apiserver"
 
-# An outer Ethernet, IP, UDP and VXLAN header; WireGuard needs more, and flannel takes care of that itself.
-_OVERHEAD = {4: 50, 6: 70}
+# An outer Ethernet, IP, UDP and VXLAN header.
+_OVERHEAD = 50
 # Sizes of packets that networks of clouds and tunnels are known to carry; IPv6 demands the smallest everywhere.
 _USUAL_SIZES = (1500, 1450, 1400, 1280)
 # The length field of an IPv4 packet holds no more; the loopback interface has a larger MTU.
@@ -74,16 +74,16 @@ def peers(hosts: Iterable[str], control_plane: Iterable[str], host: str) -> list
 def probe_sizes(mtu: int) -> tuple[int, ...]:
     """Sizes of whole IP packets to try, largest first: that of the interface, then what smaller paths may carry."""
     largest = min(mtu, _LARGEST_PACKET)
-    smaller = {size for size in (largest - _OVERHEAD[4], *_USUAL_SIZES) if size < largest}
+    smaller = {size for size in (largest - _OVERHEAD, *_USUAL_SIZES) if size < largest}
     return (largest, *sorted(smaller, reverse=True))
 
 
-def needed_mtu(mtu: int, overlay_mtu: int, ip_version: int) -> int:
+def needed_mtu(mtu: int, overlay_mtu: int) -> int:
     """Largest packet that the pod network sends to another node.
 
-    :arg overlay_mtu: what the pod network is told to use; 0 stands for what the interface leaves it.
+    :arg overlay_mtu: what it is told to send at most; 0 stands for what the interface carries.
     """
-    return min(mtu, overlay_mtu + _OVERHEAD[ip_version]) if overlay_mtu else mtu
+    return min(mtu, overlay_mtu) if overlay_mtu else mtu
 
 
 def allows(callers: str, role: str) -> bool:

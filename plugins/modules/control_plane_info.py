@@ -169,6 +169,25 @@ networks:
   type: list
   elements: str
   sample: [flannel]
+kube_proxy:
+  description: Configuration of kube-proxy in the cluster; null unless RV(ready), and where kubeadm has deployed none.
+  returned: success
+  type: dict
+  contains:
+    mode:
+      description: The mode.
+      type: str
+    strict_arp:
+      description: Whether nodes answer ARP for the addresses of their own interfaces only, in mode V(ipvs).
+      type: bool
+    former_mode:
+      description:
+        - The mode before, while a change by M(groundplane.kubeadm.kube_proxy) is under way; else empty.
+      type: str
+  sample:
+    mode: iptables
+    strict_arp: false
+    former_mode: ""
 """
 
 from typing import Any

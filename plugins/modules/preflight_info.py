@@ -37,7 +37,8 @@ options:
   pod_cidr:
     description:
       - Range of the pods; two of them, separated by a comma, for dual stack.
-      - The first one decides the family of the node's address.
+      - The first one decides the family of the node's address. With two of them the node has a second address, of the
+        other family.
     type: str
     required: true
   service_cidr:
@@ -45,11 +46,24 @@ options:
     type: str
     required: true
   node_ip:
-    description: Address of the node, where it is given.
+    description:
+      - Address of the node, where it is given.
+      - For dual stack, two of them separated by a comma; one alone leaves the other family to O(node_cidr).
     type: str
     default: ""
   node_cidr:
-    description: Network in which the node has its address, where it is given. Has no effect beside O(node_ip).
+    description:
+      - Network in which the node has its address, where it is given, or one of each family. Has no effect on a family
+        for which O(node_ip) gives an address.
+      - The second address of a dual-stack node for which neither of the two says anything is the one on the interface
+        of the first that has been set by hand, or else that a router advertises; of several of IPv6 the lowest. It is
+        never one that is temporary, deprecated or another machine's as well.
+    type: str
+    default: ""
+  network:
+    description:
+      - Pod network to come. With V(flannel) and V(canal) both addresses of a dual-stack node have to be on one
+        interface.
     type: str
     default: ""
   peer_address:
@@ -176,6 +190,19 @@ options:
     type: list
     elements: str
     default: [overlay, br_netfilter]
+  sysctls:
+    description: Kernel parameters that are going to be set; what they mend is no finding.
+    type: dict
+    default: {}
+  proxy_mode:
+    description: Mode of kube-proxy, for which the kernel has to have what it uses.
+    type: str
+    choices: [iptables, nftables, ipvs]
+    default: iptables
+  proxy_scheduler:
+    description: How it chooses among the pods of a Service with O(proxy_mode=ipvs), which is a module of the kernel.
+    type: str
+    default: rr
   repository_url:
     description:
       - Repository of the Kubernetes packages that has to be reachable from the host.
@@ -316,7 +343,7 @@ facts:
       type: list
       elements: str
     addresses:
-      description: Global addresses of the host, those of the pod network and O(vip) left out.
+      description: Global addresses of the host that last, those of the pod network and O(vip) left out.
       type: list
       elements: str
     vip_holder:
@@ -357,6 +384,10 @@ facts:
           description: The MTU of this interface.
           type: int
           sample: 1500
+        secondary:
+          description: The node's address of the other family, where O(pod_cidr) has two; empty elsewhere.
+          type: str
+          sample: 2001:db8::11
     listener:
       description:
         - What listens for O(listen), and what M(groundplane.kubeadm.reachability_info) needs to know of the host. Null
@@ -477,6 +508,7 @@ from typing import Any, Mapping
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES, MODES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._package_repository import (
     url_fetcher,
     wanted_version,
@@ -521,6 +553,7 @@ def argument_spec() -> dict[str, Any]:
         "service_cidr": {"type": "str", "required": True},
         "node_ip": {"type": "str", "default": ""},
         "node_cidr": {"type": "str", "default": ""},
+        "network": {"type": "str", "default": ""},
         "peer_address": {"type": "str", "default": ""},
         "api_port": {"type": "int", "default": 6443},
         "load_balancer": {"type": "str", "choices": ["keepalived", "external", "none"], "default": "none"},
@@ -552,6 +585,9 @@ def argument_spec() -> dict[str, Any]:
         "swap_allowed": {"type": "bool", "default": False},
         "cgroup_v1_allowed": {"type": "bool", "default": False},
         "kernel_modules": {"type": "list", "elements": "str", "default": ["overlay", "br_netfilter"]},
+        "sysctls": {"type": "dict", "default": {}},
+        "proxy_mode": {"type": "str", "choices": list(MODES), "default": IPTABLES},
+        "proxy_scheduler": {"type": "str", "default": "rr"},
         "repository_url": {"type": "str", "default": ""},
         "repository_key_url": {"type": "str", "default": "", "no_log": False},
         "repository_kind": {"type": "str", "choices": ["deb", "rpm"]},
@@ -589,6 +625,7 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         service_cidr=params["service_cidr"],
         node_ip=params["node_ip"],
         node_cidr=params["node_cidr"],
+        network=params["network"],
         peer_address=params["peer_address"],
         api_port=params["api_port"],
         load_balancer=params["load_balancer"],
@@ -603,6 +640,9 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
         swap_allowed=params["swap_allowed"],
         cgroup_v1_allowed=params["cgroup_v1_allowed"],
         kernel_modules=tuple(params["kernel_modules"]),
+        sysctls=params["sysctls"],
+        proxy_mode=params["proxy_mode"],
+        proxy_scheduler=params["proxy_scheduler"],
         local_etcd=params["local_etcd"],
         etcd_folder=params["etcd_folder"].rstrip("/"),
         image_repository=params["image_repository"],

@@ -78,6 +78,25 @@ options:
       - Left empty, nothing is said of it.
     type: str
     default: ""
+  proxy_mode:
+    description:
+      - Mode of kube-proxy that is wanted, as in C(cluster_proxy_mode); it is compared with the one of the cluster.
+      - Left empty, nothing is said of it.
+    type: str
+    default: ""
+  ranges:
+    description:
+      - Ranges that are wanted; they are compared with those that the cluster keeps.
+      - Nothing is said of one that is left out.
+    type: dict
+    default: {}
+    suboptions:
+      cluster_pod_cidr:
+        description: Range of the pods, or one of each family separated by a comma.
+        type: str
+      cluster_service_cidr:
+        description: Range of the Services, in the same form.
+        type: str
   extra_findings:
     description: Findings from other sources that belong into the same table.
     type: list

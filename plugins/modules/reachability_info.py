@@ -42,7 +42,7 @@ options:
     type: str
     required: true
   overlay_mtu:
-    description: MTU that the pod network is told to use; V(0) where it follows the node's interface.
+    description: Largest packet that the pod network is told to send; V(0) where it follows the node's interface.
     type: int
     default: 0
 seealso:
@@ -197,7 +197,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         "changed": False,
         "listening": answer == identity(sender.secret, sender.address),
         "mtu": sender.mtu,
-        "needed_mtu": needed_mtu(sender.mtu, params["overlay_mtu"], 6 if ":" in sender.address else 4),
+        "needed_mtu": needed_mtu(sender.mtu, params["overlay_mtu"]),
         "epoch": end,
         "seconds": round(time.monotonic() - begin, 3),
         "probes": [{**target._asdict(), **outcome._asdict()} for target, outcome in zip(targets, outcomes)],

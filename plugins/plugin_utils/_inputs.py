@@ -18,7 +18,9 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_poli
     parse_cluster_port,
     rule_problem,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import configuration_problems
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import parts_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import KNOWN_IDS
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
@@ -32,6 +34,10 @@ MAXIMUM_SERVICE_HOST_BITS = 20
 
 #: The controller manager hands every node a range of this size unless told otherwise.
 NODE_PREFIX_LENGTH = {4: 24, 6: 64}
+
+#: kubeadm and the controller manager keep one bit for each range of a node, 65536 at most
+#: (kubernetes: cmd/kubeadm/app/constants, PodSubnetNodeMaskMaxDiff).
+MAXIMUM_BITS_FOR_NODES = 16
 
 #: Options and capabilities of one registry mirror, as in containerd's hosts.toml (containerd: docs/hosts.md).
 MIRROR_OPTIONS = ("url", "capabilities", "skip_verify", "override_path", "ca", "client_certificate", "client_key")
@@ -107,9 +113,11 @@ def check_ranges(values: Mapping[str, Any]) -> Iterator[Violation]:
     for name, parts in networks.items():
         if len(parts) > 2 or len({part.version for part in parts}) != len(parts):
             yield Violation(name, repr(values[name]), "at most one IPv4 and one IPv6 network")
-    if {part.version for part in pods} != {part.version for part in services}:
+    if _families(pods) != _families(services):
         yield Violation(
-            "cluster_service_cidr", repr(values["cluster_service_cidr"]), "the families of cluster_pod_cidr"
+            "cluster_service_cidr",
+            repr(values["cluster_service_cidr"]),
+            "the families of cluster_pod_cidr, in the same order",
         )
     for service in services:
         if service.max_prefixlen - service.prefixlen > MAXIMUM_SERVICE_HOST_BITS:
@@ -125,15 +133,36 @@ def check_ranges(values: Mapping[str, Any]) -> Iterator[Violation]:
                 )
 
 
+def _families(networks: Iterable[Network]) -> list[int]:
+    """Each family once; the first one is that of the nodes' addresses, and the API server wants Services of it."""
+    return list(dict.fromkeys(network.version for network in networks))
+
+
 def check_node_addresses(values: Mapping[str, Any]) -> Iterator[Violation]:
-    """Well-formed addresses of the node and of the network it is chosen from."""
-    if values["cluster_node_ip"] and not is_address(str(values["cluster_node_ip"])):
-        yield Violation("cluster_node_ip", repr(values["cluster_node_ip"]), "an IPv4 or IPv6 address of this host")
-    if values["cluster_node_cidr"]:
-        try:
-            split_networks(str(values["cluster_node_cidr"]))
-        except ValueError as error:
-            yield Violation("cluster_node_cidr", str(error), "a network such as 192.168.56.0/24")
+    """Well-formed addresses of the node and of the networks they are chosen from, of each family one at most."""
+    name, addresses = "cluster_node_ip", parts_of(str(values["cluster_node_ip"]))
+    if all(map(is_address, addresses)):
+        yield from _check_families(name, [ipaddress.ip_address(part).version for part in addresses], values)
+    else:
+        yield Violation(name, repr(values[name]), "an IPv4 or IPv6 address of this host, or both (IPv4,IPv6)")
+    name = "cluster_node_cidr"
+    try:
+        networks = split_networks(str(values[name])) if values[name] else ()
+    except ValueError as error:
+        yield Violation(name, str(error), "a network such as 192.168.56.0/24, or two (IPv4,IPv6) for dual stack")
+        return
+    yield from _check_families(name, [network.version for network in networks], values)
+
+
+def _check_families(name: str, versions: list[int], values: Mapping[str, Any]) -> Iterator[Violation]:
+    """One of each family at most, and of those alone that the cluster has: an API server refuses to mix them."""
+    families = [6 if ":" in part else 4 for part in parts_of(str(values["cluster_pod_cidr"]))]
+    if len(set(versions)) < len(versions):
+        yield Violation(name, repr(values[name]), "at most one of IPv4 and one of IPv6")
+    elif len(versions) > 1 and len(families) < 2:
+        yield Violation(name, repr(values[name]), "one, because cluster_pod_cidr has ranges of one family")
+    elif families and set(versions) - set(families):
+        yield Violation(name, repr(values[name]), f"IPv{families[0]}, the family of cluster_pod_cidr")
 
 
 def check_endpoint(values: Mapping[str, Any]) -> Iterator[Violation]:
@@ -368,6 +397,15 @@ def check_firewall_load_balancer(values: Mapping[str, Any]) -> Iterator[Violatio
         )
 
 
+def check_proxy_mode(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """One mode of kube-proxy: what else has to know it does not look into kubeadm's configuration."""
+    name = "control_plane_kube_proxy_configuration"
+    configuration, mode = values[name], values["cluster_proxy_mode"]
+    if "mode" in configuration and (configuration["mode"] or IPTABLES) != mode:
+        found = f"mode {configuration['mode']!r} with cluster_proxy_mode {mode}"
+        yield Violation(name, found, "the mode in cluster_proxy_mode alone")
+
+
 def check_metallb(values: Mapping[str, Any]) -> Iterator[Violation]:
     """Pools and announcements that MetalLB takes and that harm nobody, where it is wanted."""
     if values["metallb_enabled"] and values.get("metallb_state", "present") == "present":
@@ -386,7 +424,7 @@ FIREWALL_SOURCES = (
 VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tuple[str, ...]], ...] = (
     (check_kubernetes_version, ("cluster_kubernetes_version",)),
     (check_ranges, ("cluster_pod_cidr", "cluster_service_cidr")),
-    (check_node_addresses, ("cluster_node_ip", "cluster_node_cidr")),
+    (check_node_addresses, ("cluster_node_ip", "cluster_node_cidr", "cluster_pod_cidr")),
     (check_vip, ("cluster_vip", "cluster_pod_cidr", "cluster_service_cidr")),
     (
         check_load_balancer,
@@ -406,6 +444,7 @@ VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tup
     (check_firewall_node_port_range, ("firewall_node_port_range",)),
     *((partial(check_firewall_rules, name), (name,)) for name in ("firewall_rules_before", "firewall_rules_after")),
     (check_firewall_rollback, ("firewall_rollback_seconds",)),
+    (check_proxy_mode, ("cluster_proxy_mode", "control_plane_kube_proxy_configuration")),
     (check_metallb, ("metallb_enabled",)),
     (check_firewall_load_balancer, ("firewall_enabled", "cluster_load_balancer", "cluster_endpoint_address")),
 )
@@ -429,6 +468,9 @@ def check_version_is_text(given: Mapping[str, Any]) -> list[Violation]:
     return [Violation(name, f"the number {given[name]}", "quotes around it, as in '1.36'")]
 
 
+#: Argument of the controller manager for the size of a node's range; each family has one of its own as well.
+NODE_SIZE_ARGUMENT = "node-cidr-mask-size"
+
 #: Variables that must be the same on all hosts of a cluster.
 COMMON_VARIABLES = (
     "cluster_api_port",
@@ -441,6 +483,7 @@ COMMON_VARIABLES = (
     "cluster_load_balancer",
     "cluster_name",
     "cluster_pod_cidr",
+    "cluster_proxy_mode",
     "cluster_service_cidr",
     "cluster_vip",
     "metallb_enabled",
@@ -522,23 +565,49 @@ def node_prefix_length(cluster_configuration: Mapping[str, Any], version: int) -
     :arg cluster_configuration: what the operator adds to kubeadm's ClusterConfiguration.
     :arg version: 4 or 6.
     """
-    controller_manager = cluster_configuration.get("controllerManager") or {}
-    given = {item["name"]: item["value"] for item in controller_manager.get("extraArgs") or []}
-    size = given.get(f"node-cidr-mask-size-ipv{version}", given.get("node-cidr-mask-size"))
+    given = _controller_manager_arguments(cluster_configuration)
+    size = given.get(f"{NODE_SIZE_ARGUMENT}-ipv{version}", given.get(NODE_SIZE_ARGUMENT))
     return int(size) if size is not None else NODE_PREFIX_LENGTH[version]
+
+
+def _controller_manager_arguments(cluster_configuration: Mapping[str, Any]) -> dict[str, Any]:
+    controller_manager = cluster_configuration.get("controllerManager") or {}
+    return {item["name"]: item["value"] for item in controller_manager.get("extraArgs") or []}
 
 
 def check_room_for_nodes(
     pod_cidr: str, cluster_configuration: Mapping[str, Any], number_of_hosts: int
 ) -> list[Violation]:
-    """Violations where the pod range cannot be divided among all nodes.
+    """Violations where the pod range cannot be divided among all nodes, or has more parts than can be kept.
+
+    Nothing is divided where the controller manager is told to leave that to somebody else.
 
     :arg pod_cidr: a well-formed range, or two separated by a comma.
     """
     violations = []
-    for network in split_networks(pod_cidr):
+    networks = split_networks(pod_cidr)
+    arguments = _controller_manager_arguments(cluster_configuration)
+    if str(arguments.get("allocate-node-cidrs", "true")).lower() == "false":
+        return []
+    if len(networks) > 1 and NODE_SIZE_ARGUMENT in arguments:
+        violations.append(
+            Violation(
+                "control_plane_cluster_configuration",
+                f"{NODE_SIZE_ARGUMENT} of the controller manager in a dual-stack cluster",
+                f"{NODE_SIZE_ARGUMENT}-ipv4 and {NODE_SIZE_ARGUMENT}-ipv6",
+            )
+        )
+    for network in networks:
         length = node_prefix_length(cluster_configuration, network.version)
         room = 2 ** max(length - network.prefixlen, 0)
+        if length - network.prefixlen > MAXIMUM_BITS_FOR_NODES:
+            violations.append(
+                Violation(
+                    "cluster_pod_cidr",
+                    f"{network}, which has more than 65536 ranges for nodes, of a /{length} each",
+                    f"a /{length - MAXIMUM_BITS_FOR_NODES} or smaller, kubeadm's limit",
+                )
+            )
         if length < network.prefixlen or room < number_of_hosts:
             violations.append(
                 Violation(
@@ -556,8 +625,9 @@ def check_distinct_node_addresses(addresses: Mapping[str, str]) -> list[Violatio
     :arg addresses: cluster_node_ip by host; hosts without one are left out.
     """
     hosts_of: dict[str, list[str]] = {}
-    for host, address in addresses.items():
-        hosts_of.setdefault(address, []).append(host)
+    for host, text in addresses.items():
+        for address in parts_of(text):
+            hosts_of.setdefault(address, []).append(host)
     return [
         Violation("cluster_node_ip", "{} on {}".format(address, " and ".join(sorted(hosts))), "one address per host")
         for address, hosts in sorted(hosts_of.items())
@@ -574,7 +644,8 @@ def check_free_vip(vip: str, addresses: Mapping[str, str]) -> list[Violation]:
         return []
     return [
         Violation("cluster_vip", f"{vip}, which is cluster_node_ip of {host}", "an address that no machine has")
-        for host, address in sorted(addresses.items())
+        for host, text in sorted(addresses.items())
+        for address in parts_of(text)
         if is_address(address) and ipaddress.ip_address(address) == ipaddress.ip_address(vip)
     ]
 

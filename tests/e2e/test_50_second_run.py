@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.e2e.support.cluster import Cluster
+from tests.e2e.support.dual_stack import RANGES
 from tests.e2e.support.phases import Phases
 
 
@@ -22,3 +23,8 @@ def test_check_mode_on_the_running_cluster_predicts_no_change(cluster: Cluster, 
         run = cluster.site.run("--check", "--diff")
 
     run.require_unchanged()
+
+
+def test_a_cluster_of_one_family_does_not_become_dual_stack(cluster: Cluster) -> None:
+    refused = cluster.site.run(variables=RANGES)
+    refused.require_refusal("range-change", "cluster_pod_cidr", "cluster_service_cidr", "10.244.0.0/16")

@@ -76,6 +76,11 @@ class Policies:
     cluster: Cluster
     web: Web
 
+    @property
+    def nodes(self) -> LabSet:
+        """Nodes of the cluster."""
+        return self.cluster.nodes
+
     def clear(self) -> None:
         """Remove every policy."""
         self.cluster.kubectl("delete networkpolicies --all --namespace=default")
@@ -163,6 +168,11 @@ class Change:
     gap: float
     uids: set[str]
     addresses: set[str]
+
+    @property
+    def nodes(self) -> LabSet:
+        """Nodes of the cluster."""
+        return self.policies.nodes
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,23 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from tests.lab.podman import Podman
 from tests.lab.process import LabError, attempt, run
-from tests.lab.settings import BRIDGE_NAME, CLUSTER_RANGES, HOST_ADDRESS, LABEL, NETWORK_NAME, SUBNET
+from tests.lab.settings import (
+    BRIDGE_NAME,
+    CLUSTER_RANGES,
+    CLUSTER_RANGES_6,
+    HOST_ADDRESS,
+    HOST_ADDRESS_6,
+    LABEL,
+    NETWORK_NAME,
+    SUBNET,
+    SUBNET_6,
+)
 
 #: The bridge keeps one port that belongs to no node. Without it the last stopped node would take the bridge,
 #: and the address the services listen on, with it.
@@ -23,6 +34,9 @@ ANCHOR_PEER = f"{BRIDGE_NAME}-b"
 
 #: A bridge without an address of its own takes over the lowest one of its ports, which changes with every node.
 BRIDGE_MAC = "02:67:0a:4d:00:01"
+
+#: The kernel's parameters of IPv6; a kernel without IPv6 has none, and the lab is then one of IPv4.
+IPV6_PARAMETERS = Path("/proc/sys/net/ipv6/conf")
 
 
 def network_definition() -> dict[str, object]:
@@ -53,11 +67,12 @@ class Chain:
     table: str
     name: str
     callers: tuple[str, ...]
+    program: str = "iptables"
 
     def ensure(self, rules: Iterable[str]) -> None:
         """Put exactly these rules into the chain, all at once, and have it called first."""
         lines = [f"*{self.table}", f":{self.name} - [0:0]", *(f"-A {self.name} {rule}" for rule in rules), "COMMIT"]
-        run(["iptables-restore", "--wait", "--noflush"], stdin="\n".join(lines) + "\n")
+        run([f"{self.program}-restore", "--wait", "--noflush"], stdin="\n".join(lines) + "\n")
         for caller in self.callers:
             if not self._is_called_from(caller):
                 run([*self._iptables(), "-I", caller, "1", *self._jump()])
@@ -72,7 +87,7 @@ class Chain:
             run([*self._iptables(), "-X", self.name])
 
     def _iptables(self) -> list[str]:
-        return ["iptables", "--wait", "--table", self.table]
+        return [self.program, "--wait", "--table", self.table]
 
     def _is_called_from(self, caller: str) -> bool:
         return attempt([*self._iptables(), "-C", caller, *self._jump()]).returncode == 0
@@ -82,18 +97,28 @@ class Chain:
 
 
 GUARD = Chain("filter", "GPLAB-GUARD", ("OUTPUT", "FORWARD"))
+GUARD_6 = Chain("filter", "GPLAB-GUARD", ("OUTPUT", "FORWARD"), "ip6tables")
 TRANSLATION = Chain("nat", "GPLAB-NAT", ("POSTROUTING",))
 
 
 def guard_rules(way_out: bool) -> list[str]:
     """Rules of the guard: between nodes everything, to pods, services and nodes nothing beyond the bridge."""
+    return _guard_rules(way_out, (*CLUSTER_RANGES, SUBNET))
+
+
+def guard_rules_6() -> list[str]:
+    """The same for IPv6, by which nodes never have a way out: nobody would translate their addresses."""
+    return _guard_rules(False, (*CLUSTER_RANGES_6, SUBNET_6))
+
+
+def _guard_rules(way_out: bool, ranges: Iterable[IPv4Network | IPv6Network]) -> list[str]:
     answers = [f"-o {BRIDGE_NAME} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
     return [
         f"-i {BRIDGE_NAME} -o {BRIDGE_NAME} -j ACCEPT",
         *(answers if way_out else []),
         f"-o {BRIDGE_NAME} -j RETURN",
         "-o lo -j RETURN",
-        *(f"-d {cidr} -j DROP" for cidr in (*CLUSTER_RANGES, SUBNET)),
+        *(f"-d {cidr} -j DROP" for cidr in ranges),
         f"-i {BRIDGE_NAME} -j {'ACCEPT' if way_out else 'DROP'}",
     ]
 
@@ -107,6 +132,8 @@ def ensure_network(podman: Podman, way_out: bool) -> None:
     """Make the network known to podman, the bridge known to the kernel, and the guard known to the firewall."""
     _definition_file(podman).write_text(json.dumps(network_definition(), indent=2) + "\n")
     GUARD.ensure(guard_rules(way_out))
+    if has_ipv6():
+        GUARD_6.ensure(guard_rules_6())
     TRANSLATION.ensure(translation_rules(way_out))
     if way_out:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
@@ -153,7 +180,7 @@ def remove_network(podman: Podman) -> None:
     for device in (ANCHOR_PORT, BRIDGE_NAME):
         if device_exists(device):
             run(["ip", "link", "delete", device])
-    for chain in (GUARD, TRANSLATION):
+    for chain in (GUARD, GUARD_6, TRANSLATION):
         chain.remove()
 
 
@@ -174,6 +201,15 @@ def _ensure_bridge() -> None:
     run(["ip", "link", "set", ANCHOR_PORT, "master", BRIDGE_NAME])
     run(["ip", "link", "set", BRIDGE_NAME, "address", BRIDGE_MAC, "up"])
     run(["ip", "address", "replace", f"{HOST_ADDRESS}/{SUBNET.prefixlen}", "dev", BRIDGE_NAME])
+    if has_ipv6():
+        # Machines whose own interfaces shall have no IPv6 often switch it off for new ones, too.
+        (IPV6_PARAMETERS / BRIDGE_NAME / "disable_ipv6").write_text("0")
+        run(["ip", "address", "replace", f"{HOST_ADDRESS_6}/{SUBNET_6.prefixlen}", "dev", BRIDGE_NAME, "nodad"])
+
+
+def has_ipv6() -> bool:
+    """Tell whether the kernel, which nodes share, has IPv6."""
+    return IPV6_PARAMETERS.is_dir()
 
 
 def device_exists(name: str) -> bool:

@@ -75,6 +75,12 @@ mount --make-rshared /
 # Of a node that was just killed, the network may still be there.
 ip address replace "$LAB_ADDRESS" dev eth0
 ip route replace default via "$LAB_GATEWAY"
+if [ -d /proc/sys/net/ipv6/conf/eth0 ]; then
+    echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6
+    # Without the question whether somebody else has the address, before whose end no service could listen there.
+    ip address replace "$LAB_ADDRESS_6" dev eth0 nodad
+    ip -6 route replace default via "$LAB_GATEWAY_6"
+fi
 name=$(cat /etc/hostname)
 umount /etc/hostname
 if [ ! -s /etc/hostname ]; then
@@ -83,7 +89,7 @@ if [ ! -s /etc/hostname ]; then
     install --directory --mode 0700 /root/.ssh
     echo "$LAB_AUTHORIZED_KEY" > /root/.ssh/authorized_keys
 fi
-unset LAB_ADDRESS LAB_GATEWAY LAB_AUTHORIZED_KEY
+unset LAB_ADDRESS LAB_GATEWAY LAB_ADDRESS_6 LAB_GATEWAY_6 LAB_AUTHORIZED_KEY
 exec /sbin/init "$@"
 """
 INIT_PATH = "/usr/local/sbin/lab-init"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -19,7 +19,15 @@ from tests.lab.node_image import INIT_PATH
 from tests.lab.podman import Podman
 from tests.lab.process import LabError, attempt, wait_until
 from tests.lab.progress import Report
-from tests.lab.settings import HOST_ADDRESS, LABEL, NETWORK_NAME, SUBNET, Paths
+from tests.lab.settings import (
+    HOST_ADDRESS,
+    HOST_ADDRESS_6,
+    LABEL,
+    NETWORK_NAME,
+    SUBNET,
+    SUBNET_6,
+    Paths,
+)
 
 DEFAULT_SET = "lab"
 PREFIX = "gplab-"
@@ -79,6 +87,12 @@ class Node:
     def mac_address(self) -> str:
         """A locally administered address that stays the same through restarts."""
         return ":".join(f"{octet:02x}" for octet in (0x02, 0x67, *self.address.packed))
+
+    @property
+    def address_6(self) -> IPv6Address:
+        """Address of a container in IPv6, in the same digits: 10.77.3.21 is fd77::3:21. Virtual machines have none."""
+        third, fourth = self.address.packed[2:]
+        return IPv6Address(f"{SUBNET_6.network_address}{third}:{fourth}")
 
     @property
     def virtual_address(self) -> IPv4Address:
@@ -281,6 +295,8 @@ class Nodes:
             f"--volume={node.volume}:/var/lib:suid,exec,dev",
             f"--env=LAB_ADDRESS={node.address}/{SUBNET.prefixlen}",
             f"--env=LAB_GATEWAY={HOST_ADDRESS}",
+            f"--env=LAB_ADDRESS_6={node.address_6}/{SUBNET_6.prefixlen}",
+            f"--env=LAB_GATEWAY_6={HOST_ADDRESS_6}",
             f"--env=LAB_AUTHORIZED_KEY={public_key}",
             image,
             INIT_PATH,

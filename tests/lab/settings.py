@@ -18,15 +18,18 @@ LABEL = "io.groundplane.lab"
 NETWORK_NAME = "groundplane"
 BRIDGE_NAME = "gplab0"
 SUBNET = ipaddress.IPv4Network("10.77.0.0/16")
+SUBNET_6 = ipaddress.IPv6Network("fd77::/64")
 
 #: The host's own address on the lab's bridge; every service of the lab listens there only.
 HOST_ADDRESS = ipaddress.IPv4Address("10.77.0.1")
+HOST_ADDRESS_6 = ipaddress.IPv6Address("fd77::1")
 APT_PROXY_PORT = 3142
 REGISTRY_PORT = 5000
 WEB_PORT = 8080
 
 #: Ranges of pods and services of the clusters under test; a packet to them must never leave the machine.
 CLUSTER_RANGES = (ipaddress.IPv4Network("10.244.0.0/16"), ipaddress.IPv4Network("10.96.0.0/12"))
+CLUSTER_RANGES_6 = (ipaddress.IPv6Network("fd00:10:244::/56"), ipaddress.IPv6Network("fd00:10:96::/112"))
 
 
 def cache_root() -> Path:

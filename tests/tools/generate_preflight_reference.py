@@ -46,6 +46,8 @@ def chapters() -> list[tuple[str, list[Any]]]:
         ("File systems", "_preflight_storage", "STORAGE_CHECKS"),
         ("Software of others", "_preflight_software", "SOFTWARE_CHECKS"),
         ("The host's network", "_preflight_network", "NETWORK_CHECKS"),
+        ("IPv6", "_preflight_ipv6", "IPV6_CHECKS"),
+        ("Services", "_preflight_proxy", "PROXY_CHECKS"),
         ("The endpoint of the API", "_preflight_endpoint", "ENDPOINT_CHECKS"),
         ("Kubernetes", "_preflight_kubernetes", "KUBERNETES_CHECKS"),
         ("Hosts compared with each other", "_preflight_across_hosts", "CROSS_CHECKS"),

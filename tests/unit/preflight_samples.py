@@ -42,6 +42,7 @@ ETH0 = Link(
 )
 ETH1 = Link("eth1", 9000, "02:67:0a:4d:08:0b", True, (Address("198.51.100.11", 24, "global"),))
 DEFAULT_ROUTE = Route(None, ("eth0",))
+DEFAULT_ROUTE_6 = Route(None, ("eth0",), ip_version=6)
 
 ROOT = Mount("/", "ext4", frozenset({"rw", "relatime"}))
 STORAGE = Storage(

@@ -88,6 +88,10 @@ class LabSet:
         """Address of a node."""
         return str(self._node(name).address)
 
+    def address_6(self, name: str) -> str:
+        """Address of a node in IPv6."""
+        return str(self._node(name).address_6)
+
     def kill(self, names: Iterable[str]) -> None:
         """Cut the power of nodes."""
         members.kill(list(names))

@@ -6,29 +6,53 @@
 from __future__ import annotations
 
 import json
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.waiting import wait_for
+from tests.e2e.support.workload import IMAGE, NAME, Web
+from tests.e2e.support.workload import PORT as TARGET_PORT
 
 ADDRESS_SECONDS = 60
-REQUEST_SECONDS = 2
+READY_SECONDS = 60
 PORT = 80
+
+
+@contextmanager
+def answering_pod(cluster: Cluster, name: str, node: str) -> Iterator[None]:
+    """A pod on a node of one's choice that answers with its own name and logs who has asked."""
+    script = f"hostname > /tmp/index.html; exec busybox httpd -f -v -p {TARGET_PORT} -h /tmp"
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"app": name}},
+            "spec": {
+                "nodeName": node,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": name, "image": IMAGE, "command": ["sh", "-c", script]}],
+            },
+        }
+    )
+    try:
+        cluster.kubectl(f"wait pod/{name} --for=condition=Ready --timeout={READY_SECONDS}s")
+        yield
+    finally:
+        cluster.kubectl(f"delete pod {name}")
 
 
 @dataclass(frozen=True)
 class LoadBalancer:
-    """A Service of type LoadBalancer in front of the web deployment."""
+    """A Service of type LoadBalancer in front of the web deployment, or of the pods with another label."""
 
     cluster: Cluster
     name: str
+    app: str = NAME
 
-    def apply(
-        self, *, port: int = PORT, annotations: Mapping[str, str] | None = None, local: bool = False, target: int = 8080
-    ) -> None:
+    def apply(self, *, port: int = PORT, annotations: Mapping[str, str] | None = None, local: bool = False) -> None:
         """Create or change it."""
         service: dict[str, Any] = {
             "apiVersion": "v1",
@@ -37,8 +61,8 @@ class LoadBalancer:
             "spec": {
                 "type": "LoadBalancer",
                 "externalTrafficPolicy": "Local" if local else "Cluster",
-                "selector": {"app": "web"},
-                "ports": [{"port": port, "targetPort": target}],
+                "selector": {"app": self.app},
+                "ports": [{"port": port, "targetPort": TARGET_PORT}],
             },
         }
         self.cluster.apply(service)
@@ -61,12 +85,10 @@ class LoadBalancer:
 
     @property
     def announcers(self) -> list[str]:
-        """Nodes that say they announce it."""
-        return [
-            status["status"]["node"]
-            for status in self.cluster.items("servicel2statuses.metallb.io --namespace=metallb-system")
-            if status["status"].get("serviceName") == self.name
-        ]
+        """Nodes that say they announce it, by the labels of what they say: its status is written a moment later."""
+        selector = f"metallb.io/service-name={self.name}"
+        statuses = self.cluster.items(f"servicel2statuses.metallb.io --namespace=metallb-system --selector={selector}")
+        return [status["metadata"]["labels"]["metallb.io/node"] for status in statuses]
 
     def wait_announcer(self) -> str:
         """Node that announces it, as soon as one says so."""
@@ -76,16 +98,4 @@ class LoadBalancer:
 
     def ask(self, port: int = PORT) -> str:
         """Answer to a request from outside of the cluster."""
-        url = f"http://{self.wait_address()}:{port}/"
-        answers: list[str] = []
-
-        def problem() -> str:
-            try:
-                with urllib.request.urlopen(url, timeout=REQUEST_SECONDS) as answer:
-                    answers.append(answer.read().decode().strip())
-            except OSError as error:
-                return str(error)
-            return ""
-
-        wait_for(f"An answer from {url}", problem, seconds=ADDRESS_SECONDS)
-        return answers[0]
+        return Web(self.cluster).ask_at(self.wait_address(), port)

@@ -98,7 +98,11 @@ class Web:
 
     def ask_from_outside(self, node: str) -> str:
         """Answer to a request that this machine makes to the NodePort of a node."""
-        url = f"http://{self.cluster.nodes.address(node)}:{self.node_port}/"
+        return self.ask_at(self.cluster.nodes.address(node), self.node_port)
+
+    def ask_at(self, address: str, port: int) -> str:
+        """Answer to a request that this machine makes to a port at an address."""
+        url = f"http://{in_url(address)}:{port}/"
         return self._patiently(f"An answer from {url}", lambda: _get(url))
 
     def _patiently(self, what: str, ask: Any) -> str:
@@ -121,6 +125,11 @@ class Web:
         if waiting:
             return f"ready pods {', '.join(waiting)}"
         return "" if len(pods) == REPLICAS else f"{REPLICAS} pods, there are {len(pods)}"
+
+
+def in_url(address: str) -> str:
+    """An address as a URL has it, where the colons of IPv6 need brackets."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _get(url: str) -> str:

@@ -88,6 +88,27 @@ WRONG_INPUTS = (
         {"cluster_pod_cidr": "10.244.0.0/16,fd00:244::/56"},
     ),
     WrongInput(
+        "families in another order",
+        ("cluster_service_cidr", "in the same order"),
+        {
+            "cluster_pod_cidr": "10.244.0.0/16,fd00:244::/56",
+            "cluster_service_cidr": "fd00:96::/112,10.96.0.0/12",
+        },
+    ),
+    WrongInput(
+        "a range of pods with more parts than kubeadm keeps",
+        ("cluster_pod_cidr", "/48"),
+        {
+            "cluster_pod_cidr": "10.244.0.0/16,fd00:244::/32",
+            "cluster_service_cidr": "10.96.0.0/12,fd00:96::/112",
+        },
+    ),
+    WrongInput(
+        "networks of both families for nodes of one",
+        ("cluster_node_cidr", "one family"),
+        {"cluster_node_cidr": "10.77.0.0/16,fd77::/64"},
+    ),
+    WrongInput(
         "a range of Services too large", ("cluster_service_cidr", "/12"), {"cluster_service_cidr": "10.0.0.0/8"}
     ),
     WrongInput(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
@@ -31,6 +32,23 @@ def test_nothing_for_pods_services_or_nodes_leaves_by_another_interface():
         drops = [rules.index(f"-d {cidr} -j DROP") for cidr in ("10.244.0.0/16", "10.96.0.0/12", "10.77.0.0/16")]
         assert rules.index("-o gplab0 -j RETURN") < rules.index("-o lo -j RETURN") < min(drops)
         assert not [rule for rule in rules[: min(drops)] if "ACCEPT" in rule and "-o gplab0" not in rule]
+
+
+def test_ipv6_leads_to_nobody_but_nodes():
+    rules = network.guard_rules_6()
+    drops = [rules.index(f"-d {cidr} -j DROP") for cidr in ("fd00:10:244::/56", "fd00:10:96::/112", "fd77::/64")]
+    assert rules.index("-o gplab0 -j RETURN") < rules.index("-o lo -j RETURN") < min(drops)
+    assert [rule for rule in rules if "ACCEPT" in rule] == ["-i gplab0 -o gplab0 -j ACCEPT"]
+    assert rules[-1] == "-i gplab0 -j DROP"
+
+
+def test_each_family_has_a_guard_of_its_own(monkeypatch):
+    commands = []
+    monkeypatch.setattr(network, "run", lambda argv, **_options: commands.append(argv[0]))
+    monkeypatch.setattr(network, "attempt", lambda argv: commands.append(argv[0]) or SimpleNamespace(returncode=1))
+    network.GUARD_6.ensure(network.guard_rules_6())
+    network.GUARD_6.remove()
+    assert {command.removesuffix("-restore") for command in commands} == {"ip6tables"}
 
 
 def test_nodes_with_a_way_out_are_translated():

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,35 @@ def test_images_of_calico_without_the_flannel_that_the_role_replaces(tmp_path: P
     assert made["calico/node"].configuration.command == ("start_runit",)
     plugins = {Path(entry.path).name for entry in made["calico/cni"].entries if entry.path.startswith("opt/cni/bin/")}
     assert {"install", "calico", "calico-ipam", "host-local", "portmap", "loopback"} <= plugins
+
+
+CALICO_NODE = """#!/bin/sh
+echo "$* $NODENAME $FELIX_FELIXHOSTNAME $FELIX_DATASTORETYPE $FELIX_DebugSkipCTLBCleanup" >> calls
+case $1 in
+-startup) exit 0 ;;
+-complete-startup)
+    until grep -q monitor-token calls && grep -q felix calls; do sleep 0.05; done
+    kill -TERM $PPID
+    exit 0 ;;
+esac
+exec sleep 60
+"""
+
+
+def test_felix_of_calico_runs_beside_its_helper_and_looks_for_no_leftovers_of_ebpf(tmp_path: Path) -> None:
+    program = tmp_path / "calico-node"
+    program.write_text(CALICO_NODE)
+    program.chmod(0o755)
+    (tmp_path / "nodename").write_text("worker-1\n")
+    script = images.START_RUNIT.read_text().replace("/var/lib/calico/", "./")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DATASTORE_TYPE": "kubernetes"}
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, start_new_session=True, timeout=30, check=False)
+    startup, *further = (tmp_path / "calls").read_text().splitlines()
+    assert startup.split() == ["-startup"]
+    assert sorted(line.split() for line in further) == [
+        [command, "worker-1", "worker-1", "kubernetes", "true"]
+        for command in ("-complete-startup", "-felix", "-monitor-token")
+    ]
 
 
 def test_an_unknown_image_of_calico_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.lab import nodes
 from tests.lab.nodes import CONTROL_PLANE, WORKERS, Node
 from tests.lab.process import LabError
+from tests.lab.settings import HOST_ADDRESS_6, SUBNET_6
 
 KIND = ("trixie", "1.7", "built")
 
@@ -27,6 +28,17 @@ def test_nodes_of_the_default_set_have_short_names():
         ("worker-1", "10.77.0.21"),
         ("worker-2", "10.77.0.22"),
     ]
+
+
+def test_addresses_of_ipv6_have_the_same_digits():
+    (node,) = plan("e2e", 254, masters=1, workers=0)
+    assert str(node.address_6) == "fd77::254:11"
+    assert [str(node.address_6) for node in plan("lab", 0)] == ["fd77::11", "fd77::21", "fd77::22"]
+    everybody = [*plan("lab", 0, 9, 200), *plan("one", 1, 9, 200), *plan("last", 254, 9, 200)]
+    addresses = {node.address_6 for node in everybody}
+    assert len(addresses) == len(everybody)
+    assert HOST_ADDRESS_6 not in addresses
+    assert all(address in SUBNET_6 for address in addresses)
 
 
 def test_nodes_of_other_sets_carry_the_name_of_the_set():

@@ -52,6 +52,12 @@ def inputs() -> set[str]:
     }
 
 
+def groups_of_plays() -> set[str]:
+    """Names of groups that plays run on, or ask for."""
+    pattern = re.compile(r"(?:^  hosts: |'(?=\w+' in groups))(\w+)", re.MULTILINE)
+    return {name for path in (ROOT / "playbooks").glob("*.yml") for name in pattern.findall(path.read_text("utf-8"))}
+
+
 def role_files(role: str) -> list[Path]:
     folder = ROOT / "roles" / role
     parts = ("tasks", "handlers", "templates", "vars")
@@ -120,7 +126,7 @@ def test_every_default_is_explained_by_a_comment(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_variable_in_use_is_declared(role: str) -> None:
-    declared = set(options(role)) | internal_variables(role) | inputs()
+    declared = set(options(role)) | internal_variables(role) | inputs() | groups_of_plays()
     assert used_names(role) - declared == set()
 
 

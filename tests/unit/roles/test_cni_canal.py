@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "wireguard": ({"cni_flannel_backend": "wireguard"}, (1500,)),
     "backend_options": ({"cni_flannel_backend_options": {"MTU": 1400, "Port": 4790}}, (1500,)),
     "veth_mtu": ({"cni_canal_veth_mtu": 1280}, (1500,)),
-    "dual_stack": ({"cluster_pod_cidr": DUAL_STACK}, (1500,)),
+    "dual_stack": ({"cluster_pod_cidr": DUAL_STACK}, (1500, 1400)),
+    "dual_stack_ipv6_first": ({"cluster_pod_cidr": "fd00:10::/56, 10.244.0.0/16"}, (1500,)),
+    "dual_stack_mtu": ({"cluster_pod_cidr": DUAL_STACK, "cni_flannel_backend_options": {"MTU": 1300}}, (1500,)),
+    "dual_stack_host_gw": ({"cluster_pod_cidr": DUAL_STACK, "cni_flannel_backend": "host-gw"}, (1500,)),
+    "dual_stack_wireguard": ({"cluster_pod_cidr": DUAL_STACK, "cni_flannel_backend": "wireguard"}, (1500,)),
     "ipv6": ({"cluster_pod_cidr": "fd00:10::/56"}, (1500,)),
     "felix": (
         {
@@ -153,6 +158,12 @@ def felix(kustomization: dict[str, Any]) -> dict[str, str]:
         ("wireguard", "1420"),
         ("backend_options", "1350"),
         ("veth_mtu", "1280"),
+        # vxlan over IPv6 takes 70 of the smallest MTU.
+        ("dual_stack", "1330"),
+        ("ipv6", "1430"),
+        ("dual_stack_mtu", "1250"),
+        ("dual_stack_host_gw", "1500"),
+        ("dual_stack_wireguard", "1420"),
     ],
 )
 def test_pods_get_the_mtu_that_the_backend_leaves(
@@ -168,11 +179,40 @@ def test_pods_get_the_mtu_that_the_backend_leaves(
         ("backend_options", {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "MTU": 1400, "Port": 4790}}),
     ],
 )
-def test_the_network_is_that_of_flannel(
+def test_the_network_of_one_family_is_that_of_flannel(
     kustomizations: dict[str, dict[str, Any]], case: str, network: dict[str, Any]
 ) -> None:
     found = json.loads(data(kustomizations[case])["net-conf.json"])
     assert found == {**network, "EnableIPv4": True, "EnableNFTables": False}
+
+
+BOTH_NETWORKS = {"EnableIPv4": True, "Network": "10.244.0.0/16", "EnableIPv6": True, "IPv6Network": "fd00:10::/56"}
+
+
+@pytest.mark.parametrize(
+    ("case", "network"),
+    [
+        ("dual_stack", {**BOTH_NETWORKS, "Backend": {"Type": "vxlan", "MTU": 1380}}),
+        ("dual_stack_ipv6_first", {**BOTH_NETWORKS, "Backend": {"Type": "vxlan", "MTU": 1480}}),
+        ("dual_stack_mtu", {**BOTH_NETWORKS, "Backend": {"Type": "vxlan", "MTU": 1300}}),
+        ("dual_stack_host_gw", {**BOTH_NETWORKS, "Backend": {"Type": "host-gw"}}),
+        ("dual_stack_wireguard", {**BOTH_NETWORKS, "Backend": {"Type": "wireguard"}}),
+        (
+            "ipv6",
+            {
+                "EnableIPv4": False,
+                "EnableIPv6": True,
+                "IPv6Network": "fd00:10::/56",
+                "Backend": {"Type": "vxlan", "MTU": 1480},
+            },
+        ),
+    ],
+)
+def test_the_network_of_ipv6_leaves_room_for_its_longer_header(
+    kustomizations: dict[str, dict[str, Any]], case: str, network: dict[str, Any]
+) -> None:
+    found = json.loads(data(kustomizations[case])["net-conf.json"])
+    assert found == {**network, "EnableNFTables": False}
 
 
 @pytest.mark.parametrize(
@@ -219,6 +259,31 @@ def test_flannel_takes_the_address_of_the_node(kustomizations: dict[str, dict[st
     flannel = container(kustomizations["plain"], "kube-flannel")
     assert flannel["command"] == ["/opt/bin/flanneld", "--ip-masq", "--kube-subnet-mgr", "--iface=$(NODE_ADDRESS)"]
     assert flannel["env"] == [{"name": "NODE_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]
+
+
+@pytest.mark.parametrize(
+    ("case", "pair"),
+    [("dual_stack", "192.0.2.11,fd00::11"), ("dual_stack_ipv6_first", "fd00::11,192.0.2.11")],
+)
+def test_flannel_takes_both_addresses_of_the_node(
+    kustomizations: dict[str, dict[str, Any]], case: str, pair: str, tmp_path: Path
+) -> None:
+    flannel = container(kustomizations[case], "kube-flannel")
+    (variable,) = flannel["env"]
+    assert variable == {"name": "NODE_ADDRESSES", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIPs"}}}
+    # Kubernetes itself would replace what looks like $(NAME).
+    assert "$(" not in " ".join(flannel["command"])
+    program = tmp_path / "flanneld"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    command = [part.replace("/opt/bin/flanneld", str(program)) for part in flannel["command"]]
+    run = subprocess.run(command, env={variable["name"]: pair}, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == [
+        "--ip-masq",
+        "--kube-subnet-mgr",
+        "--iface=192.0.2.11",
+        "--public-ipv6=fd00::11",
+    ]
 
 
 def test_every_container_has_resources_of_its_own(kustomizations: dict[str, dict[str, Any]]) -> None:

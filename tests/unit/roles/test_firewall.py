@@ -50,6 +50,12 @@ def master(number: int, **control_plane: Any) -> dict[str, Any]:
     return host(number, f"m{number}", __cluster_control_plane={**read, **control_plane})
 
 
+def proxied(running: dict[str, Any], mode: str, former: str = "") -> dict[str, Any]:
+    """The same host in a cluster whose kube-proxy runs in a mode, or is changed from another one to it."""
+    read = {"mode": mode, "strict_arp": False, "former_mode": former}
+    return {**running, "__cluster_control_plane": {**running["__cluster_control_plane"], "kube_proxy": read}}
+
+
 MEMBERS = {"members": [{"peer_urls": ["https://192.0.2.1:2380"]}, {"peer_urls": ["https://192.0.2.3:2380"]}]}
 RUNNING = {"installed": True, "ready": True, "joined": True, "nodes": NODES, "etcd": MEMBERS}
 FRESH = [master(1), master(2)]
@@ -85,11 +91,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         {
             "metallb_enabled": True,
             "metallb_address_pools": [{"name": "web", "addresses": ["192.0.2.200-192.0.2.201"]}],
-            "control_plane_kube_proxy_configuration": {"mode": "ipvs"},
+            "cluster_proxy_mode": "ipvs",
         },
     ),
     "metallb_gone": (MASTERS, WORKERS, {"metallb_enabled": True, "metallb_state": "absent"}),
-    "ipvs": (MASTERS, WORKERS, {"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}),
+    "ipvs": (MASTERS, WORKERS, {"cluster_proxy_mode": "ipvs"}),
+    "leaves_ipvs": ([proxied(running, "ipvs") for running in MASTERS], WORKERS, {"cluster_proxy_mode": "nftables"}),
+    "left_ipvs": ([proxied(running, "nftables", "ipvs") for running in MASTERS], WORKERS, {}),
     # As in group_vars of the control plane alone.
     "chosen_for_masters": (
         [
@@ -97,7 +105,6 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
                 **running,
                 "cni_flannel_backend": "wireguard",
                 "cni_flannel_backend_options": {"ListenPort": 1024},
-                "control_plane_kube_proxy_configuration": {"mode": "ipvs"},
                 "control_plane_external_etcd": {"endpoints": ["https://192.0.2.31:2379"]},
             }
             for running in MASTERS
@@ -239,8 +246,11 @@ IPVS_PORTS = {"tcp/30000:32767", "udp/30000:32767"}
         ),
         ("metallb_gone-w21", {"tcp/22", "tcp/10250", "udp/8472"}),
         ("ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", *IPVS_PORTS}),
-        ("chosen_for_masters-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
-        ("chosen_for_masters-w21", {"tcp/22", "tcp/10250", "udp/1024,51821", *IPVS_PORTS}),
+        # Until the change is over, pods of kube-proxy may still run in the former mode.
+        ("leaves_ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", *IPVS_PORTS}),
+        ("left_ipvs-w21", {"tcp/22", "tcp/10250", "udp/8472", *IPVS_PORTS}),
+        ("chosen_for_masters-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/1024,51821"}),
+        ("chosen_for_masters-w21", {"tcp/22", "tcp/10250", "udp/1024,51821"}),
         ("own_ports-w21", {"tcp/22", "tcp/10250", "udp/4790"}),
         ("not_over_ssh-m1", {"tcp/2022", "tcp/6443", "tcp/2379,2380", "tcp/10250", "udp/8472"}),
     ],

@@ -129,7 +129,21 @@ def test_judges_the_number_of_etcd_members(run):
     ]
 
 
+def test_compares_the_ranges_with_those_that_the_cluster_keeps(run):
+    configuration = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/12\n"
+    ready = {
+        **{"installed": True, "init_unfinished": False, "ready": True, "ca_cert_hashes": []},
+        "cluster_configuration": configuration,
+    }
+    result, _display = run(control_planes={"m1": ready}, ranges={"cluster_pod_cidr": "10.244.0.0/16,fd00::/56"})
+    assert "1 error on 1 host (m1): range-change" in result["msg"]
+    result, _display = run(control_planes={"m1": ready}, ranges={"cluster_pod_cidr": "10.244.0.0/16"})
+    assert result["findings"] == []
+
+
 def test_options_are_validated(run):
+    with pytest.raises(AnsibleError, match="pods"):
+        run(ranges={"pods": "10.244.0.0/16"})
     with pytest.raises(AnsibleError, match="masters"):
         run(unreachable={"masters": ["m1"]})
     with pytest.raises(AnsibleError, match="severity"):

@@ -39,6 +39,7 @@ REFUSED = Result(
 )
 CANAL = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
 FLANNEL = "/api/v1/namespaces/kube-flannel"
+KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 NO_CANAL = Result(1, "", 'Error from server (NotFound): daemonsets.apps "canal" not found\n')
 WHY_REFUSED = "The connection to the server 192.0.2.11:6443 was refused"
 
@@ -84,12 +85,14 @@ class Host:
             for item in json.loads(self.fixture_text("kubectl/kubeadm_config.json"))["items"]
             if item["metadata"]["name"] == "kubeadm-config"
         )
+        proxy = {"data": {"config.conf": self.fixture_text("kubeadm/kube_proxy_config.conf")}}
         nodes = {"kind": "NodeList", "items": json.loads(self.fixture_text("kubectl/nodes.json"))["items"]}
         return [
             (argv("/readyz", server, self.paths.root), Result(0, "ok", "")),
             (argv("/api/v1/nodes", server, self.paths.root), Result(0, json.dumps(nodes), "")),
             (argv(CANAL, server, self.paths.root), NO_CANAL),
             (argv(FLANNEL, server, self.paths.root), Result(0, "{}", "")),
+            (argv(KUBE_PROXY, server, self.paths.root), Result(0, json.dumps(proxy), "")),
             (
                 argv("/api/v1/namespaces/kube-system/configmaps/kubeadm-config", server, self.paths.root),
                 Result(0, json.dumps(config), ""),
@@ -136,6 +139,7 @@ def test_nothing_installed(host: Host) -> None:
         "nodes": [],
         "cluster_configuration": "",
         "networks": [],
+        "kube_proxy": None,
     }
     assert host.asked_etcd == 0
 
@@ -348,9 +352,33 @@ def test_one_line(said: str, line: str) -> None:
 )
 def test_networks_at_work(host: Host, canal: Result, flannel: Result, networks: tuple[str, ...]) -> None:
     host.install()
-    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), config = host.answers()
-    found = host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), config])
+    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), *others = host.answers()
+    found = host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), *others])
     assert found.networks == networks
+
+
+def test_kube_proxy(host: Host) -> None:
+    host.install()
+    assert host.read([RUNNING, *host.answers()]).as_dict()["kube_proxy"] == {
+        "mode": "iptables",
+        "strict_arp": False,
+        "former_mode": "",
+    }
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result(1, "", 'Error from server (NotFound): configmaps "kube-proxy" not found\n'),
+        Result(0, '{"data": {"config.conf": "somebody else"}}', ""),
+    ],
+    ids=["none", "none of kubeadm's"],
+)
+def test_cluster_without_kube_proxy(host: Host, result: Result) -> None:
+    host.install()
+    *before, (asked, _some), config = host.answers()
+    found = host.read([RUNNING, *before, (asked, result), config])
+    assert (found.ready, found.kube_proxy) == (True, None)
 
 
 def test_an_api_that_cannot_tell_of_a_network_is_not_ready(host: Host) -> None:

@@ -757,6 +757,22 @@ NODE_W9 = ClusterNode("w9", ("192.0.2.29", "w9", "203.0.113.29"), False)
             {MASTER, MASTER_6},
             id="both families, but not the other networks of the machines",
         ),
+        pytest.param(
+            VIEW._replace(hosts=(HOSTS[0], HOSTS[1]._replace(secondary="2001:db8:5::21")), dual_stack=True),
+            {MASTER, WORKER, MASTER_6, WORKER_6, "2001:db8:5::21"},
+            {MASTER, MASTER_6},
+            id="both addresses of a node, and what else the kernel may speak from",
+        ),
+        pytest.param(
+            VIEW._replace(
+                hosts=HOSTS[:1],
+                nodes=(NODE_M1, NODE_W1._replace(addresses=(WORKER, WORKER_6, "w1"))),
+                dual_stack=True,
+            ),
+            {MASTER, WORKER, MASTER_6, WORKER_6},
+            {MASTER, MASTER_6},
+            id="both addresses of a Node that was not read",
+        ),
     ],
 )
 def test_nodes(view, nodes, control_plane):
@@ -873,3 +889,5 @@ def test_a_view_comes_from_the_variables_of_hosts():
     view = View(hosts=hosts, inventory=["m1", "w1"], control_plane=["m1"])
     assert view_of([host], {**values, "nodes": [node]}) == view._replace(nodes=[ClusterNode("m1", [MASTER], True)])
     assert view_of([host], {**values, "nodes": None}) == view._replace(nodes=None)
+    host["__cluster_node"]["secondary"] = WORKER_6
+    assert view_of([host], values).hosts[0].secondary == WORKER_6

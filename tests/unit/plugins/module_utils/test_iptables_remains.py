@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Callable
 
 import pytest
@@ -15,6 +14,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._iptables_rema
     own_part,
     parse_save,
 )
+
+from tests.unit.iptables_restore import carried_out, comparable
 
 FixtureText = Callable[[str], str]
 
@@ -32,30 +33,6 @@ def parts_of(text: str, containers: Containers = CONTAINERS, *, evidence: bool =
 def table(*lines: str) -> str:
     """Output for one table."""
     return "\n".join(["*nat", ":POSTROUTING ACCEPT [0:0]", *lines, "COMMIT", ""])
-
-
-def carried_out(text: str, scripts: dict[str, str]) -> str:
-    """What is left of an output once iptables-restore --noflush has carried out one script for each table."""
-    lines: list[str] = []
-    for section in re.split(r"(?=^\*)", text, flags=re.MULTILINE):
-        left = section.splitlines()
-        for command in scripts.get(section.split("\n", 1)[0], "").splitlines()[1:-1]:
-            letter, argument = command[1], command[3:]
-            if letter == "D":
-                left.remove("-A " + argument)
-            elif letter == "F":
-                left = [line for line in left if not line.startswith(f"-A {argument} ")]
-            else:
-                assert not any(line.endswith((f"-j {argument}", f"-g {argument}")) for line in left)
-                left = [line for line in left if not line.startswith(f":{argument} ")]
-        lines += left
-    return comparable("\n".join(lines))
-
-
-def comparable(text: str) -> str:
-    """An output without times and counters."""
-    lines = [line.split(" [")[0] if line.startswith(":") else line for line in text.splitlines()]
-    return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 @pytest.mark.parametrize("recorded", ["shared-save", "calico-legacy-save"])

@@ -14,6 +14,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_suppor
     PRESENT,
     UNKNOWN,
     KernelSupport,
+    proxy_features,
     read_kernel_support,
 )
 
@@ -66,3 +67,16 @@ def test_running_kernel(tmp_path):
 def test_a_machine_that_tells_nothing(tmp_path):
     assert state(tmp_path, "overlay") == UNKNOWN
     assert KernelSupport().state("overlay") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("release", "version"), [(RELEASE, (6, 12)), ("5.13-rc1", (5, 13)), ("5.4.0-1.el7", (5, 4)), ("custom", ())]
+)
+def test_version_of_a_release(release, version):
+    assert KernelSupport(release).version == version
+
+
+def test_the_scheduler_of_ipvs_is_a_module():
+    assert ("ip_vs_sh",) in proxy_features("ipvs", "sh")
+    assert ("ip_vs_rr",) not in proxy_features("ipvs", "sh")
+    assert not [modules for modules in proxy_features("nftables", "sh") if "ip_vs_sh" in modules]

@@ -44,6 +44,16 @@ def runner_for(kubeconfig: str, arguments: list[str], result: Result = DONE) -> 
     return FakeRunner([([KUBECTL, f"--kubeconfig={kubeconfig}", *arguments], result)], {"kubectl": KUBECTL})
 
 
+def test_fields_of_a_patch_go_through_standard_input(kubeconfig: str) -> None:
+    how = ["--namespace=web", "--type=merge", "--field-manager=groundplane", "--patch-file=/dev/stdin"]
+    runner = runner_for(kubeconfig, ["patch", "Deployment.apps/server", *how])
+
+    Kubectl(runner, kubeconfig).patch(TARGETS[0], {"metadata": {"annotations": {"mark": None}}})
+
+    runner.assert_finished()
+    assert runner.stdin == ['{"metadata": {"annotations": {"mark": null}}}']
+
+
 @pytest.mark.parametrize(
     ("call", "arguments"),
     [

@@ -30,6 +30,7 @@ DUAL = {
     "cluster_pod_cidr": "10.244.0.0/16, fd00:10::/56",
     "cluster_service_cidr": "10.96.0.0/16, fd00:96::/108",
 }
+LAX = {"ipvs": {"strictARP": False}}
 PEER = {"name": "router", "myASN": 64500, "peerASN": 64501, "peerAddress": "192.0.2.1"}
 
 
@@ -80,11 +81,14 @@ def test_addresses_that_metallb_would_not_take(text: str, message: str) -> None:
         ({}, CLUSTER),
         (pools("192.0.2.200-192.0.2.220", "192.0.2.240/28"), CLUSTER),
         (pools("192.0.2.101-192.0.2.110"), CLUSTER),
-        (pools("192.0.2.200/32", "2001:db8::/124"), DUAL),
+        (pools("192.0.2.200/32", "2001:db8::/124", "2001:db8::200-2001:db8::21f"), DUAL),
         (pools("192.0.2.200/32"), {}),
-        ({"control_plane_kube_proxy_configuration": {"mode": "ipvs"}}, CLUSTER),
-        ({"control_plane_kube_proxy_configuration": {"mode": "iptables", "ipvs": {"strictARP": False}}}, CLUSTER),
-        ({"control_plane_kube_proxy_configuration": {"mode": "ipvs", "ipvs": {"strictARP": True}}}, CLUSTER),
+        ({"cluster_proxy_mode": "ipvs"}, CLUSTER),
+        ({"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": LAX}, CLUSTER),
+        (
+            {"cluster_proxy_mode": "ipvs", "control_plane_kube_proxy_configuration": {"ipvs": {"strictARP": True}}},
+            CLUSTER,
+        ),
         (
             {
                 "metallb_address_pools": [POOL],
@@ -125,6 +129,21 @@ def test_addresses_that_cannot_be_given_away(addresses: tuple[str, ...], problem
     assert ("metallb_address_pools", problem) in found(pools(*addresses))
 
 
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("192.0.2.11/32", "192.0.2.11/32 of pool web, which overlaps cluster_node_ip 192.0.2.11"),
+        ("2001:db8::11/128", "2001:db8::11/128 of pool web, which overlaps cluster_node_ip 2001:db8::11"),
+        ("fd00:10::/64", "fd00:10::/64 of pool web, which overlaps cluster_pod_cidr fd00:10::/56"),
+        ("fd00:96::10/124", "fd00:96::10/124 of pool web, which overlaps cluster_service_cidr fd00:96::/108"),
+        ("fe80::10/124", "fe80::10/124 of pool web"),
+    ],
+)
+def test_addresses_of_either_family_that_somebody_has(address: str, problem: str) -> None:
+    cluster = {**DUAL, "cluster_node_ip": "192.0.2.11, 2001:db8::11"}
+    assert found(pools(address), cluster) == [("metallb_address_pools", problem)]
+
+
 def test_pools_have_addresses_of_their_own() -> None:
     other = {"name": "other", "addresses": ["192.0.2.220/32"]}
     (problem,) = found({"metallb_address_pools": [POOL, other]})
@@ -157,7 +176,7 @@ def test_pools_have_addresses_of_their_own() -> None:
             ("metallb_bgp_peers", "the password of router itself, which everybody would read"),
         ),
         (
-            {"control_plane_kube_proxy_configuration": {"mode": "ipvs", "ipvs": {"strictARP": False}}},
+            {"cluster_proxy_mode": "ipvs", "control_plane_kube_proxy_configuration": LAX},
             ("control_plane_kube_proxy_configuration", "ipvs.strictARP false"),
         ),
     ],

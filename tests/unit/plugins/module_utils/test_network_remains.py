@@ -12,6 +12,7 @@ from typing import Any, Callable
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._iptables_remains import TableRemains
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._ipvs import VirtualServer
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._network_remains import (
     NetworkRemains,
     read_network_remains,
@@ -320,6 +321,23 @@ def test_what_cannot_be_seen_or_told(root: Path) -> None:
     assert [note.split()[0:2] for note in remains.notes] == [["1", "virtual"], ["what", "nf_tables"]]
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_virtual_servers_of_kube_proxy(root: Path, installed: bool) -> None:
+    write(root, "/sys/class/net/kube-ipvs0/ifindex")
+    write(root, "/proc/net/ip_vs", "TCP  0A600001:01BB rr\nTCP  C6336464:0050 rr\nFWM  00000001 rr\n")
+    address = {"family": "inet", "local": "10.96.0.1", "prefixlen": 32, "scope": "global"}
+    link = {"ifname": "kube-ipvs0", "mtu": 1500, "address": "", "flags": [], "addr_info": [address]}
+    runner = FakeRunner(
+        [said("ip -json address", json.dumps([link]))],
+        {"ip": "/usr/sbin/ip", **({"ipvsadm": "/usr/sbin/ipvsadm"} if installed else {})},
+    )
+    remains = read_network_remains(runner, root)
+    assert remains.links == ("kube-ipvs0",)
+    assert ("virtual server TCP 10.96.0.1:443" in remains.describe()) is installed
+    assert remains.notes[0].startswith("2 virtual servers of IPVS stay")
+    assert len(remains.notes) == (1 if installed else 2)
+
+
 def test_kernel_modules_that_nobody_uses(root: Path) -> None:
     write(root, "/sys/module/nf_tables/refcnt", "0\n")
     (root / "sys/module/ip_set").mkdir()
@@ -342,6 +360,7 @@ def test_removal_ends_with_what_proves_most(root: Path) -> None:
             (["/sbin/iptables-restore", "--noflush", "--wait=60"], DONE),
             (["nft", "-f", "-"], DONE),
             (["ipset", "restore"], DONE),
+            (["ipvsadm", "--delete-service", "--tcp-service", "10.96.0.1:443"], DONE),
             (["ip", "link", "delete", "flannel.1"], DONE),
         ]
     )
@@ -355,6 +374,7 @@ def test_removal_ends_with_what_proves_most(root: Path) -> None:
             tables=(table,),
             nft_tables=("ip kube-proxy", "ip6 kube-proxy"),
             ipsets=("KUBE-L", "KUBE-IP"),
+            virtual_servers=(VirtualServer("TCP", "10.96.0.1", 443),),
             files=(str(conflist), str(folder), str(link)),
         ),
     )

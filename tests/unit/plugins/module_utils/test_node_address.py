@@ -15,13 +15,14 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     Route,
     Source,
     decide_node_address,
+    decide_node_addresses,
     parse_links,
     parse_neighbour,
     parse_route_source,
     parse_routes,
 )
 
-from tests.unit.preflight_samples import DEFAULT_ROUTE, ETH0, ETH1, LO
+from tests.unit.preflight_samples import DEFAULT_ROUTE, DEFAULT_ROUTE_6, ETH0, ETH1, LO
 
 NAT = Link("eth0", 1500, "02:00:00:00:00:01", True, (Address("10.0.2.15", 24, "global"),))
 VIRTUAL = ETH0.addresses[0]._replace(address="192.0.2.100", prefix_length=32)
@@ -226,6 +227,159 @@ def test_says_why_there_is_none(links, options, check, found):
     assert error.value.check == check
     assert found in error.value.found
     assert error.value.expected
+
+
+BOTH = {"routes": [DEFAULT_ROUTE, DEFAULT_ROUTE_6], "ip_versions": (4, 6)}
+SECOND = NodeAddress("192.0.2.11", "eth0", 1500, "2001:db8::11")
+ULA = Address("fd00:3::11", 64, "global")
+SEVERAL = DUAL._replace(addresses=(*DUAL.addresses, ULA))
+ETH1_BOTH = ETH1._replace(addresses=(*ETH1.addresses, ULA))
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "expected"),
+    [
+        pytest.param([LO, DUAL], {}, SECOND, id="on the same interface, and no privacy address"),
+        pytest.param(
+            [LO, DUAL],
+            {"ip_versions": (6, 4)},
+            NodeAddress("2001:db8::11", "eth0", 1500, "192.0.2.11"),
+            id="the first range decides which is the first",
+        ),
+        pytest.param([LO, DUAL], {"ip_versions": (4,)}, ON_ETH0, id="one family has one address"),
+        pytest.param(
+            [LO, ETH0, SEVERAL],
+            {"node_ip": "fd00:3::11, 192.0.2.11"},
+            SECOND._replace(secondary="fd00:3::11"),
+            id="both are given",
+        ),
+        pytest.param(
+            [LO, SEVERAL],
+            {"node_ip": "fd00:3::11"},
+            SECOND._replace(secondary="fd00:3::11"),
+            id="the second is given",
+        ),
+        pytest.param(
+            [LO, SEVERAL],
+            {"node_ip": "192.0.2.11", "node_cidr": "198.51.100.0/24,fd00:3::/64"},
+            SECOND._replace(secondary="fd00:3::11"),
+            id="each family has its own precedence",
+        ),
+        pytest.param(
+            [LO, DUAL, ETH1_BOTH],
+            {"node_cidr": "192.0.2.0/24,fd00:3::/64"},
+            SECOND._replace(secondary="fd00:3::11"),
+            id="inside two networks, on two interfaces",
+        ),
+        pytest.param(
+            [LO, ETH1_BOTH, DUAL],
+            {"node_cidr": "192.0.2.0/24"},
+            SECOND,
+            id="inside the first network, and beside it",
+        ),
+        pytest.param(
+            [LO, DUAL._replace(addresses=(ETH0.addresses[0], ULA._replace(advertised=True), DUAL.addresses[-1]))],
+            {},
+            SECOND,
+            id="set by hand before advertised",
+        ),
+        pytest.param(
+            [LO, ETH0._replace(addresses=(*ETH0.addresses, ULA._replace(advertised=True)))],
+            {},
+            SECOND._replace(secondary="fd00:3::11"),
+            id="advertised where nothing else is there",
+        ),
+        pytest.param(
+            [LO, DUAL._replace(addresses=(*ETH0.addresses, ULA, DUAL.addresses[-1]))],
+            {},
+            SECOND,
+            id="the lowest, in whatever order the kernel lists them",
+        ),
+        pytest.param(
+            [LO, SEVERAL], {"vip": "2001:db8::11"}, SECOND._replace(secondary="fd00:3::11"), id="no virtual address"
+        ),
+        pytest.param([LO, DUAL], {"vip": VIP}, SECOND, id="the virtual address is of the first family"),
+    ],
+)
+def test_decides_for_both_families(links, options, expected):
+    assert decide_node_addresses(links, **{**BOTH, **options}) == expected
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "check", "found"),
+    [
+        pytest.param(
+            [LO, ETH0],
+            {},
+            "node-address-family",
+            "no IPv6 address on eth0 beside 192.0.2.11; the host has no usable address",
+            id="none at all",
+        ),
+        pytest.param(
+            [LO, ETH0, ETH1_BOTH],
+            {},
+            "node-address-family",
+            "no IPv6 address on eth0 beside 192.0.2.11; the host has fd00:3::11 (eth1)",
+            id="on another interface",
+        ),
+        pytest.param(
+            [LO, DUAL], {"vip": "2001:db8::11"}, "node-address-family", "no usable address", id="the virtual one alone"
+        ),
+        pytest.param([LO, DUAL], {"node_ip": "2001:db8::99"}, "node-address-absent", "2001:db8::99", id="absent"),
+        pytest.param([LO, DUAL], {"node_ip": "fe80::1"}, "node-address-unusable", "fe80::1", id="link-local"),
+        pytest.param([LO, DUAL], {"node_cidr": "fd00:9::/64"}, "node-address-missing", "fd00:9::/64", id="outside"),
+        pytest.param(
+            [LO, DUAL],
+            {"node_ip": "2001:db8::11", "vip": "2001:db8::11"},
+            "vip-is-node-address",
+            "2001:db8::11 is given both",
+            id="the virtual address",
+        ),
+        pytest.param([LO, ETH0], {"ip_versions": (6, 4)}, "node-address-missing", "default route", id="no first one"),
+    ],
+)
+def test_says_why_there_is_no_second_one(links, options, check, found):
+    with pytest.raises(NodeAddressError) as error:
+        decide_node_addresses(links, **{**BOTH, **options})
+    assert error.value.check == check
+    assert found in error.value.found
+    assert error.value.expected
+
+
+def test_a_cluster_of_one_family_takes_the_address_of_that_family(fixture_text):
+    links = parse_links(fixture_text("iproute2/bookworm-address.json"))
+    both = "fd00::2,192.0.2.2"
+    assert decide_node_addresses(links, node_ip=both).addresses == ("192.0.2.2",)
+    assert decide_node_addresses(links, node_ip=both, ip_versions=(6,)).addresses == ("fd00::2",)
+    assert decide_node_addresses(links, node_ip="fd00::2").addresses == ("fd00::2",)
+
+
+def test_the_default_route_of_the_family_decides():
+    links = [LO, DUAL, ETH1_BOTH]
+    routes = [Route(None, ("eth0",)), Route(None, ("eth1",), metric=1024, ip_version=6)]
+    assert decide_node_address(links, routes=routes, ip_version=6).address == "fd00:3::11"
+    assert decide_node_address(links, routes=routes, ip_version=4).address == "192.0.2.11"
+
+
+def test_knows_what_a_router_has_advertised(fixture_text):
+    links = parse_links(fixture_text("iproute2/slaac-address.json"))
+    advertised = {address.address for link in links for address in link.addresses if address.advertised}
+    assert advertised == {"2001:db8:5:0:3058:d7ff:fee1:192e"}
+    routes = parse_routes(fixture_text("iproute2/slaac-route-6.json"), 6)
+    assert [route.protocol for route in routes if route.destination is None] == ["ra"]
+    assert {route.ip_version for route in routes} == {6}
+    node = decide_node_addresses(links, node_cidr="192.0.2.0/24", routes=routes, ip_versions=(4, 6))
+    assert node.addresses == ("192.0.2.11", "fd00:1::11")
+
+
+def test_takes_no_address_that_another_machine_has(fixture_text):
+    links = parse_links(fixture_text("iproute2/dadfailed-address.json"))
+    beside = {"node_cidr": "192.0.2.0/24", "ip_versions": (4, 6)}
+    assert decide_node_addresses(links, **beside).addresses == ("192.0.2.11", "fd00:1::11")
+    with pytest.raises(NodeAddressError) as error:
+        decide_node_addresses(links, node_ip="2001:db8::11", **beside)
+    assert error.value.check == "node-address-unusable"
+    assert error.value.found == "2001:db8::11 on eth0 is another machine's as well (dadfailed)"
 
 
 def test_reads_the_interfaces_of_debian_13(fixture_text):

@@ -23,8 +23,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
     LOADABLE,
     MISSING,
+    PRESENT,
     UNKNOWN,
     KernelSupport,
+    proxy_features,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import (
     Address,
@@ -59,6 +61,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     Cgroups,
     ClusterFiles,
     Inotify,
+    Ipv6,
     Listener,
     Network,
     Registry,
@@ -66,9 +69,20 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     VipHolder,
 )
 
-from tests.unit.preflight_samples import CLEAN, DEFAULT_ROUTE, ETH0, ETH1, LO, host, network
+from tests.unit.preflight_samples import (
+    CLEAN,
+    DEFAULT_ROUTE,
+    DEFAULT_ROUTE_6,
+    ETH0,
+    ETH1,
+    LO,
+    host,
+    network,
+)
 
 WORKER = Wanted(role="worker", thresholds=DEFAULT_THRESHOLDS["worker"])
+NFTABLES = Wanted(proxy_mode="nftables")
+IPVS = Wanted(proxy_mode="ipvs")
 VIP = "192.0.2.100"
 HA = Wanted(load_balancer="keepalived", vip=VIP, endpoint="api.kubernetes.internal")
 BESIDE = replace(HA, endpoint_port=8443)
@@ -78,10 +92,21 @@ API_SERVER = Listener(6443, "kube-apiserver", "::")
 HAPROXY = Listener(6443, "haproxy", VIP)
 OVN = Link("ovn-k8s-mp0", 1400, "0a:58:0a:f4:00:02", True, (Address("10.244.0.2", 24, "global"),))
 HOLDER = ETH0._replace(addresses=(*ETH0.addresses, Address(VIP, 32, "global")))
+DUAL = Wanted(pod_cidr="10.244.0.0/16,fd00:1::/56", service_cidr="10.96.0.0/12,fd00:2::/112", network="flannel")
+ADVERTISED = Address("2001:db8::11", 64, "global", advertised=True)
+BOTH = ETH0._replace(addresses=(*ETH0.addresses, ADVERTISED, Address("fd00:3::11", 64, "global")))
+BOTH_ROUTES = (DEFAULT_ROUTE, DEFAULT_ROUTE_6)
+LEARNED_ROUTE = DEFAULT_ROUTE_6._replace(protocol="ra")
 
 
 def kernel(**states):
     return KernelSupport("6.1.0", {**CLEAN.kernel.states, **states})
+
+
+def proxy_kernel(mode, release="6.1.0", scheduler="rr", **states):
+    """A kernel with everything that a mode of kube-proxy uses, but for these."""
+    modules = [module for alternatives in proxy_features(mode, scheduler) for module in alternatives]
+    return {"kernel": KernelSupport(release, {**CLEAN.kernel.states, **dict.fromkeys(modules, PRESENT), **states})}
 
 
 def storage(**changes):
@@ -116,6 +141,11 @@ def release(identifier, version, like=""):
 
 def routes(*more):
     return network(ETH0, routes=(DEFAULT_ROUTE, *more))
+
+
+def both(*more, interface=BOTH, routes=BOTH_ROUTES, **changes):
+    """A host with addresses of both families."""
+    return {"network": network(interface, *more, routes=routes), **changes}
 
 
 def proxied(no_proxy=""):
@@ -182,6 +212,36 @@ MACHINE = [
         Wanted(kubernetes_version="1.35.0", cgroup_v1_allowed=True),
         [],
         id="cgroup v1 allowed",
+    ),
+    pytest.param(proxy_kernel("nftables"), NFTABLES, [], id="a kernel for nftables"),
+    pytest.param(
+        proxy_kernel("nftables", nft_numgen=MISSING), NFTABLES, ["proxy-mode:error"], id="nftables without numgen"
+    ),
+    pytest.param(
+        proxy_kernel("nftables", nft_ct=UNKNOWN), NFTABLES, ["proxy-mode:warning"], id="a mute kernel for nftables"
+    ),
+    pytest.param(
+        proxy_kernel("nftables", "5.12.19"), NFTABLES, ["proxy-mode:error"], id="a kernel too old for nftables"
+    ),
+    pytest.param(proxy_kernel("nftables", "5.13.0-1"), NFTABLES, [], id="the first kernel for nftables"),
+    pytest.param(proxy_kernel("nftables", "custom"), NFTABLES, [], id="a kernel without a number"),
+    pytest.param(
+        proxy_kernel("iptables", ipt_REJECT=MISSING), Wanted(), ["proxy-mode:error"], id="iptables without REJECT"
+    ),
+    pytest.param(proxy_kernel("iptables", ipt_REJECT=UNKNOWN), Wanted(), [], id="a mute kernel for iptables"),
+    pytest.param(proxy_kernel("ipvs"), IPVS, ["proxy-mode:warning"], id="ipvs is deprecated"),
+    pytest.param(proxy_kernel("ipvs"), replace(IPVS, kubernetes_version="1.34"), [], id="ipvs before that"),
+    pytest.param(
+        proxy_kernel("ipvs", ip_vs=MISSING, dummy=MISSING),
+        IPVS,
+        ["proxy-mode:error", "proxy-mode:warning"],
+        id="a kernel without ipvs",
+    ),
+    pytest.param(
+        proxy_kernel("ipvs", ip_vs_sh=MISSING),
+        replace(IPVS, kubernetes_version="1.34", proxy_scheduler="sh"),
+        ["proxy-mode:error"],
+        id="ipvs without the scheduler",
     ),
     pytest.param({"swaps": ("/dev/vda2",)}, Wanted(), ["swap-active:warning"], id="swap on"),
     pytest.param(
@@ -422,8 +482,45 @@ NETWORK = [
         ["cidr-overlap:error", "cidr-overlap:error"],
         id="pods and Services inside the nodes' network",
     ),
+    pytest.param(both(), DUAL, [], id="both families"),
+    pytest.param(both(), replace(DUAL, node_cidr="192.0.2.0/24,fd00:3::/64"), [], id="a network of each family"),
     pytest.param(
-        {}, Wanted(pod_cidr="10.244.0.0/16,fd00:1::/56", service_cidr="10.96.0.0/12,fd00:2::/112"), [], id="dual"
+        {},
+        replace(DUAL, node_ip="192.0.2.11,fd00:3::11,fd00:3::12"),
+        ["cidr-form:error", "service-route:warning"],
+        id="two of one family",
+    ),
+    pytest.param(both(interface=ETH0), DUAL, ["node-address-family:error"], id="an address of the first family alone"),
+    pytest.param(
+        both(), replace(DUAL, node_ip="fd00:3::99"), ["node-address-absent:error"], id="an absent second address"
+    ),
+    pytest.param(
+        both(),
+        replace(DUAL, node_cidr="fd00:9::/64"),
+        ["node-address-missing:error"],
+        id="no address inside the second network",
+    ),
+    pytest.param(
+        both(),
+        replace(DUAL, node_cidr="10.96.0.0/24,fd00:2::/120"),
+        ["node-address-missing:error", "cidr-overlap:error", "cidr-overlap:error"],
+        id="Services inside the nodes' networks",
+    ),
+    pytest.param(
+        both(), replace(DUAL, pod_cidr="10.244.0.0/16,fd00:3::/56"), ["cidr-address-overlap:error"], id="IPv6 as pods'"
+    ),
+    pytest.param(both(routes=(DEFAULT_ROUTE,)), DUAL, ["service-route:warning"], id="no route to the Services of IPv6"),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE,)),
+        replace(DUAL, pod_cidr="fd00:1::/56,10.244.0.0/16", service_cidr="fd00:2::/112,10.96.0.0/12"),
+        ["service-route:error"],
+        id="no route to the Services of the first family",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, Route("fd00::/8", ("eth0",), ip_version=6))),
+        DUAL,
+        ["cidr-route-overlap:warning"] * 2,
+        id="a route around the ranges of IPv6",
     ),
     pytest.param(
         {},
@@ -521,7 +618,9 @@ NETWORK = [
     pytest.param(
         {
             "listeners": (API_SERVER, HAPROXY._replace(address="fd00:2::100")),
-            "network": network(ETH0._replace(addresses=(Address("fd00:2::11", 64, "global"),))),
+            "network": network(
+                ETH0._replace(addresses=(Address("fd00:2::11", 64, "global"),)), routes=(DEFAULT_ROUTE_6,)
+            ),
         },
         replace(HA, vip="FD00:2:0::100", pod_cidr="fd00:1::/56", service_cidr="fd00:3::/112"),
         [],
@@ -631,6 +730,86 @@ def api_server(**arguments):
 def says(outcome, **changes):
     return {"endpoint": Answer(outcome, "what the system says"), **changes}
 
+
+SPLIT = (ETH0, ETH1._replace(addresses=(*ETH1.addresses, Address("fd00:3::11", 64, "global"))))
+ON_ETH1 = replace(DUAL, node_ip="192.0.2.11,fd00:3::11")
+
+IPV6 = [
+    pytest.param(both(ipv6=Ipv6(present=False)), Wanted(), [], id="no IPv6 and none wanted"),
+    pytest.param(both(ipv6=Ipv6(present=False)), DUAL, ["ipv6-disabled:error"], id="no IPv6 in the kernel"),
+    pytest.param(
+        both(ipv6=Ipv6(disabled=frozenset({"eth7", "lo"}))), DUAL, [], id="switched off where nobody needs it"
+    ),
+    pytest.param(
+        both(ipv6=Ipv6(disabled=frozenset({"default"}))), DUAL, ["ipv6-disabled:error"], id="off for new interfaces"
+    ),
+    pytest.param(
+        both(interface=ETH0, ipv6=Ipv6(disabled=frozenset({"eth0"}))),
+        DUAL,
+        ["node-address-family:error", "ipv6-disabled:error"],
+        id="off on the node's interface",
+    ),
+    pytest.param(
+        both(interface=ETH0, ipv6=Ipv6(disabled=frozenset({"eth0"}))),
+        replace(DUAL, pod_cidr="fd00:1::/56,10.244.0.0/16"),
+        ["node-address-missing:error", "ipv6-disabled:error"],
+        id="off where it is the first family",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        Wanted(),
+        [],
+        id="advertised, and nothing of IPv6 wanted",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE)), DUAL, [], id="advertised to a network manager, or accept_ra 2"
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        DUAL,
+        ["router-advertisements:warning"],
+        id="a default route from a router",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, sysctls={"net.ipv6.conf.eth0.accept_ra": 2}),
+        [],
+        id="a default route from a router that will be heeded",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, sysctls={"net/ipv6/conf/eth0/accept_ra": "2", "net.ipv4.ip_forward": 1}),
+        [],
+        id="in the other spelling",
+    ),
+    pytest.param(
+        both(routes=(DEFAULT_ROUTE, LEARNED_ROUTE), ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, sysctls={"net.ipv6.conf.eth1.accept_ra": 2, "net.ipv6.conf.all.accept_ra": 2}),
+        ["router-advertisements:warning"],
+        id="a setting of another interface",
+    ),
+    pytest.param(
+        both(ipv6=Ipv6(heeding=frozenset({"eth0"}))), DUAL, [], id="an address from a router that is not the node's"
+    ),
+    pytest.param(
+        both(ipv6=Ipv6(heeding=frozenset({"eth0"}))),
+        replace(DUAL, node_cidr="2001:db8::/64"),
+        ["router-advertisements:warning"],
+        id="the node's address from a router",
+    ),
+    pytest.param(
+        {"network": network(*SPLIT, routes=BOTH_ROUTES)},
+        ON_ETH1,
+        ["node-address-interfaces:error"],
+        id="an interface for each family",
+    ),
+    pytest.param(
+        {"network": network(*SPLIT, routes=BOTH_ROUTES)},
+        replace(ON_ETH1, network="none"),
+        [],
+        id="an interface for each family and a network that can",
+    ),
+]
 
 ENDPOINT = [
     pytest.param({}, HA, [], id="a virtual address in the node's network"),
@@ -791,7 +970,7 @@ KUBERNETES = [
 ]
 
 
-TABLES = [*MACHINE, *STORAGE, *SOFTWARE, *NETWORK, *ENDPOINT, *KUBERNETES]
+TABLES = [*MACHINE, *STORAGE, *SOFTWARE, *NETWORK, *IPV6, *ENDPOINT, *KUBERNETES]
 
 
 @pytest.mark.parametrize(("changes", "wanted", "expected"), TABLES)
@@ -923,12 +1102,45 @@ def test_facts_of_a_fresh_host():
     vrrp = Link("vrrp.51", 1500, "00:00:5e:00:01:33", True, (Address("192.0.2.100", 32, "global"),))
     down = ETH1._replace(name="eth2", up=False)
     facts = facts_of(host(network=network(ETH0, docker, idle, vrrp, down)), Wanted())
-    assert facts["node"] == {"address": "192.0.2.11", "interface": "eth0", "mtu": 1500}
+    assert facts["node"] == {"address": "192.0.2.11", "interface": "eth0", "mtu": 1500, "secondary": ""}
     assert facts["macs"] == [ETH0.mac]
     assert facts["addresses"] == ["192.0.2.11", "172.17.0.1", "192.0.2.100", "198.51.100.11"]
     assert facts["cluster"] == {"known": False, "server": "", "ca_hash": ""}
     assert facts["firewall"] is False
     assert facts_of(host(own_rules=True), Wanted())["firewall"] is True
+
+
+def test_facts_of_a_host_of_both_families():
+    assert facts_of(host(**both()), DUAL)["node"] == {
+        "address": "192.0.2.11",
+        "interface": "eth0",
+        "mtu": 1500,
+        "secondary": "fd00:3::11",
+    }
+    private = BOTH._replace(addresses=(*BOTH.addresses, Address("fd00:3::dead", 64, "global", short_lived=True)))
+    assert "fd00:3::dead" not in facts_of(host(**both(interface=private)), DUAL)["addresses"]
+    first = replace(DUAL, pod_cidr="fd00:1::/56,10.244.0.0/16")
+    node = facts_of(host(**both()), first)["node"]
+    assert (node["address"], node["secondary"]) == ("fd00:3::11", "192.0.2.11")
+
+
+def test_names_what_depends_on_a_router():
+    heeding = both(
+        interface=BOTH._replace(name="eth0.10"),
+        routes=(DEFAULT_ROUTE._replace(devices=("eth0.10",)), LEARNED_ROUTE._replace(devices=("eth0.10",))),
+        ipv6=Ipv6(heeding=frozenset({"eth0.10"})),
+    )
+    (finding,) = run_checks(host(**heeding), replace(DUAL, node_ip="2001:db8::11"))
+    assert finding.found == (
+        "the kernel has 2001:db8::11 and the default route of IPv6 from a router, with "
+        "net.ipv6.conf.eth0/10.accept_ra = 1"
+    )
+
+
+def test_tells_how_to_add_a_route_of_the_family():
+    (finding,) = run_checks(host(**both(routes=(DEFAULT_ROUTE,))), DUAL)
+    assert finding.found == "no default route of IPv6, and no route to cluster_service_cidr fd00:2::/112"
+    assert "ip -6 route add default dev dummy0" in finding.remedy
 
 
 def test_facts_of_the_holder_of_the_virtual_address():

@@ -67,10 +67,14 @@ def judge(
     facts: dict[str, Any] | None = None,
     etcd_hosts: tuple[str, ...] = (),
     network: str = "",
+    proxy_mode: str = "",
+    ranges: dict[str, str] | None = None,
     **unreachable: tuple[str, ...],
 ) -> dict[tuple[str, str, tuple[str, ...]], Finding]:
     """Findings by id, severity and hosts."""
-    situation = Situation(facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts, network)
+    situation = Situation(
+        facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts, network, proxy_mode, ranges or {}
+    )
     found = {}
     for check in CONTROL_PLANE_CHECKS:
         for comparison in check.judge(situation):
@@ -368,3 +372,85 @@ BOTH = {"m1": at("192.0.2.11"), "w1": at("192.0.2.21")}
 def test_a_change_of_the_network(wanted: str, control_plane: Any, facts: Any, hosts: tuple[str, ...] | None) -> None:
     found = judge({"m1": control_plane}, facts, network=wanted)
     assert [key[2] for key in found if key[0] == "network-change"] == ([hosts] if hosts else [])
+
+
+def proxied(mode: str, former: str = "", **changes: Any) -> Any:
+    """A ready control plane of a cluster with two nodes whose kube-proxy runs in a mode, or is changed to it."""
+    proxy = {"mode": mode, "strict_arp": False, "former_mode": former}
+    return {**running("flannel"), "kube_proxy": proxy, **changes}
+
+
+ONE = {"m1": at("192.0.2.11")}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "control_plane", "facts", "found"),
+    [
+        ("iptables", proxied("iptables"), ONE, ""),
+        ("nftables", proxied("iptables"), BOTH, ""),
+        ("nftables", proxied("iptables"), ONE, "from mode iptables to nftables, and the nodes w1 are not"),
+        ("nftables", proxied("nftables", "ipvs"), ONE, "from mode ipvs to nftables"),
+        ("nftables", proxied("iptables", "ipvs"), ONE, "from mode iptables and ipvs to nftables"),
+        ("ipvs", proxied("ipvs", "ipvs"), ONE, ""),
+        ("nftables", proxied("iptables", kube_proxy=None), ONE, ""),
+        ("", proxied("iptables"), ONE, ""),
+        ("nftables", proxied("iptables", ready=False), ONE, ""),
+    ],
+    ids=[
+        *("as before", "every node", "a node is absent", "interrupted", "interrupted and another one"),
+        *("another field", "none of kubeadm's", "not to be judged", "silent"),
+    ],
+)
+def test_a_change_of_kube_proxy(wanted: str, control_plane: Any, facts: Any, found: str) -> None:
+    findings = judge({"m1": control_plane}, facts, proxy_mode=wanted)
+    texts = [finding.found for key, finding in findings.items() if key[0] == "proxy-mode-change"]
+    assert len(texts) == bool(found)
+    assert found in "".join(texts)
+
+
+def keeping(pods: str, services: str = "10.96.0.0/12") -> Any:
+    """A ready control plane of a cluster with these ranges, in the words of kubeadm."""
+    networking = f"networking:\n  dnsDomain: cluster.local\n  podSubnet: {pods}\n  serviceSubnet: {services}\n"
+    return {**READY, "cluster_configuration": f"kind: ClusterConfiguration\n{networking}proxy: {{}}\n"}
+
+
+PODS = {"cluster_pod_cidr": "10.244.0.0/16", "cluster_service_cidr": "10.96.0.0/12"}
+DUAL_PODS = {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56", "cluster_service_cidr": "10.96.0.0/12,fd00:96::/112"}
+DUAL_KEPT = keeping("10.244.0.0/16,fd00:10::/56", "10.96.0.0/12,fd00:96::/112")
+
+
+@pytest.mark.parametrize(
+    ("control_plane", "wanted", "number"),
+    [
+        (keeping("10.244.0.0/16"), PODS, 0),
+        (keeping("10.244.0.0/16"), DUAL_PODS, 2),
+        (keeping("10.244.0.0/16"), {**PODS, "cluster_pod_cidr": "10.0.0.0/16"}, 1),
+        (DUAL_KEPT, DUAL_PODS, 0),
+        (DUAL_KEPT, PODS, 2),
+        (DUAL_KEPT, {**DUAL_PODS, "cluster_pod_cidr": "10.244.0.0/16, FD00:10:0::/56"}, 0),
+        (DUAL_KEPT, {**DUAL_PODS, "cluster_pod_cidr": "fd00:10::/56,10.244.0.0/16"}, 1),
+        (DUAL_KEPT, {**DUAL_PODS, "cluster_pod_cidr": "10.244.0.0/16,pods"}, 1),
+        (keeping('""'), DUAL_PODS, 1),
+        ({**READY, "cluster_configuration": ""}, DUAL_PODS, 0),
+        (READY, DUAL_PODS, 0),
+        (keeping("10.244.0.0/16"), {}, 0),
+        ({**keeping("10.244.0.0/16"), "ready": False}, DUAL_PODS, 0),
+        ({**keeping("10.244.0.0/16"), "init_unfinished": True}, DUAL_PODS, 0),
+    ],
+    ids=[
+        *("as before", "a second family", "another range", "both as before", "a family less", "in another spelling"),
+        *("another first family", "nonsense", "none kept for pods", "no configuration", "none read"),
+        *("not to be judged", "silent", "an init to be completed"),
+    ],
+)
+def test_a_change_of_the_ranges(control_plane: Any, wanted: dict[str, str], number: int) -> None:
+    situation = Situation(control_planes={"m1": control_plane}, ranges=wanted)
+    (check,) = [check for check in CONTROL_PLANE_CHECKS if check.description.id == "range-change"]
+    assert [comparison.hosts for comparison in check.judge(situation)] == [("m1",)] * number
+
+
+def test_says_which_ranges_the_cluster_has() -> None:
+    found = judge({"m1": keeping("10.244.0.0/16"), "m2": DUAL_KEPT}, ranges={**PODS, "cluster_pod_cidr": "10.0.0.0/8"})
+    finding = found["range-change", "error", ("m1",)]
+    assert finding.found == "the cluster has 10.244.0.0/16, and cluster_pod_cidr is 10.0.0.0/8"
+    assert finding.expected == "cluster_pod_cidr: 10.244.0.0/16"

@@ -43,8 +43,8 @@ def member(server, ca_hash):
     return {"cluster": {"known": True, "server": server, "ca_hash": ca_hash}}
 
 
-def node(address, mtu):
-    return {"node": {"address": address, "interface": "eth0", "mtu": mtu}}
+def node(address, mtu, secondary=""):
+    return {"node": {"address": address, "interface": "eth0", "mtu": mtu, "secondary": secondary}}
 
 
 def finding(identifier="cpu-count", severity="error", found="1 CPU"):
@@ -82,6 +82,15 @@ def report(hosts, **options):
         pytest.param({"machine_id": "9"}, {"machine_id": "9"}, ["duplicate-machine-id:error"], id="cloned system"),
         pytest.param(
             node("10.0.2.15", 1500), node("10.0.2.15", 1500), ["duplicate-node-address:error"], id="the NAT interface"
+        ),
+        pytest.param(
+            node("192.0.2.1", 1500, "fd00::15"),
+            node("192.0.2.2", 1500, "fd00::15"),
+            ["duplicate-node-address:error"],
+            id="one second address",
+        ),
+        pytest.param(
+            node("192.0.2.1", 1500, "fd00::1"), node("192.0.2.2", 1500, "fd00::2"), [], id="addresses of both families"
         ),
         pytest.param({"node": None}, {"node": None}, [], id="no node address at all"),
         pytest.param(clock(0), clock(2.1), [], id="clocks that may agree"),

@@ -29,6 +29,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_pro
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import (
     ClusterFiles,
     Inotify,
+    Ipv6,
     Listener,
     VipHolder,
     clock_synchronised,
@@ -338,6 +339,24 @@ def test_names_and_limits(recorded, ip):
     assert snapshot.inotify == Inotify(8192, None)
 
 
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({}, Ipv6(present=False)),
+        ({"all": (0, 1), "default": (0, 1), "eth0": (0, 1)}, Ipv6(heeding=frozenset({"all", "default", "eth0"}))),
+        ({"default": (1, 2), "eth0": (1, 0), "lo": (0, 2)}, Ipv6(disabled=frozenset({"default", "eth0"}))),
+    ],
+    ids=["not there", "as the kernel begins", "switched off"],
+)
+def test_ipv6_of_the_kernel(recorded, ip, entries, expected):
+    for entry, (disabled, accept_ra) in entries.items():
+        write(recorded, f"proc/sys/net/ipv6/conf/{entry}/disable_ipv6", f"{disabled}\n")
+        write(recorded, f"proc/sys/net/ipv6/conf/{entry}/accept_ra", f"{accept_ra}\n")
+    wanted = replace(DECIDED, pod_cidr="10.244.0.0/16,fd00:10::/56")
+    assert read_snapshot(ip(), wanted, root=recorded).ipv6 == expected
+    assert read_snapshot(ip(), DECIDED, root=recorded).ipv6 == Ipv6()
+
+
 def test_a_manifest_without_arguments():
     assert parse_arguments("apiVersion: v1\nkind: Pod\n") == {}
 
@@ -549,14 +568,51 @@ def test_other_state_of_the_machine(recorded, ip):
         (Wanted(peer_address="10.77.7.11"), Result(2, "", "RTNETLINK answers: Network is unreachable\n"), None),
         (Wanted(peer_address="no.such.name.invalid"), None, None),
         (Wanted(peer_address="10.77.7.11", node_ip="10.77.7.21"), None, None),
+        (
+            Wanted(peer_address="10.77.7.11", pod_cidr="10.244.0.0/16,fd00:10::/56", node_ip="fd77::7:21"),
+            Result(0, '[{"dst":"10.77.7.11","dev":"eth0","prefsrc":"10.77.7.21"}]', ""),
+            Source("10.77.7.21", "eth0"),
+        ),
+        (
+            Wanted(peer_address="10.77.7.11", pod_cidr="10.244.0.0/16,fd00:10::/56", node_cidr="10.77.0.0/16"),
+            None,
+            None,
+        ),
         (Wanted(), None, None),
     ],
-    ids=["a route", "no route", "a name that nobody knows", "a node address that is given", "no peer"],
+    ids=[
+        "a route",
+        "no route",
+        "a name that nobody knows",
+        "a node address that is given",
+        "that of the second family",
+        "a network of the first family",
+        "no peer",
+    ],
 )
 def test_the_address_that_faces_the_peer(recorded, ip, monkeypatch, wanted, answer, expected):
-    monkeypatch.setattr(_preflight_snapshot, "resolve", {"10.77.7.11": "10.77.7.11"}.get)
+    known = {"10.77.7.11": "10.77.7.11"}
+    monkeypatch.setattr(_preflight_snapshot, "resolve", lambda name, version=0: known.get(name, ""))
     runner = ip(*([(["ip", "-json", "route", "get", "10.77.7.11"], answer)] if answer else []))
     assert read_snapshot(runner, wanted, root=recorded).network.peer_source == expected
+    runner.assert_finished()
+
+
+@pytest.mark.parametrize(
+    ("pods", "known", "asked"),
+    [
+        ("10.244.0.0/16", {4: "10.77.7.11", 0: "fd77::7:11"}, "10.77.7.11"),
+        ("fd00:10::/56,10.244.0.0/16", {6: "fd77::7:11", 0: "10.77.7.11"}, "fd77::7:11"),
+        ("fd00:10::/56,10.244.0.0/16", {6: "", 0: "10.77.7.11"}, "10.77.7.11"),
+    ],
+    ids=["IPv4 first", "IPv6 first", "the other family alone"],
+)
+def test_a_peer_with_addresses_of_both_families(recorded, ip, monkeypatch, pods, known, asked):
+    monkeypatch.setattr(_preflight_snapshot, "resolve", lambda name, version=0: known[version])
+    answer = Result(0, f'[{{"dst":"{asked}","dev":"eth0","prefsrc":"10.77.7.21"}}]', "")
+    runner = ip((["ip", "-json", "route", "get", asked], answer))
+    wanted = Wanted(peer_address="master-1", pod_cidr=pods)
+    assert read_snapshot(runner, wanted, root=recorded).network.peer_source == Source("10.77.7.21", "eth0")
     runner.assert_finished()
 
 
@@ -604,7 +660,9 @@ def test_a_library_that_cannot_be_asked(monkeypatch):
 
 
 def test_resolve(monkeypatch):
-    assert resolve("192.0.2.11") == "192.0.2.11"
+    assert resolve("192.0.2.11") == resolve("192.0.2.11", 4) == "192.0.2.11"
+    assert resolve("192.0.2.11", 6) == ""
+    assert resolve("2001:db8::11", 6) == "2001:db8::11"
 
     def nobody_knows(*arguments, **options):
         raise socket.gaierror("Name or service not known")

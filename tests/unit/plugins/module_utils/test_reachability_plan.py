@@ -95,11 +95,11 @@ def test_probe_sizes(mtu, sizes):
 
 
 @pytest.mark.parametrize(
-    ("mtu", "overlay", "version", "expected"),
-    [(1500, 0, 4, 1500), (1500, 1350, 4, 1400), (1500, 1330, 6, 1400), (1500, 9000, 4, 1500)],
+    ("mtu", "overlay", "expected"),
+    [(1500, 0, 1500), (1500, 1400, 1400), (1500, 9000, 1500)],
 )
-def test_needed_mtu(mtu, overlay, version, expected):
-    assert needed_mtu(mtu, overlay, version) == expected
+def test_needed_mtu(mtu, overlay, expected):
+    assert needed_mtu(mtu, overlay) == expected
 
 
 def test_who_calls():

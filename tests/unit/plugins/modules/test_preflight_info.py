@@ -92,6 +92,8 @@ def test_every_option_reaches_the_checks():
         "image_repository": "registry.example.com",
         "sandbox_image": "registry.example.com/pause:3.10",
         "containerd_source": "docker",
+        "proxy_mode": "ipvs",
+        "proxy_scheduler": "sh",
     }
     wanted = preflight_info.wanted_of(options)
     assert wanted.endpoint_by_dns
@@ -101,6 +103,7 @@ def test_every_option_reaches_the_checks():
     assert wanted.image_repository == "registry.example.com"
     assert wanted.sandbox_image == "registry.example.com/pause:3.10"
     assert wanted.containerd_source == "docker"
+    assert (wanted.proxy_mode, wanted.proxy_scheduler) == ("ipvs", "sh")
 
 
 def test_asks_the_repository(preflight, monkeypatch):

@@ -29,6 +29,7 @@ DEFAULTS = {
     "cluster_endpoint_port": 6443,
     "cluster_load_balancer": "none",
 }
+DUAL = {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56", "cluster_service_cidr": "10.96.0.0/16,fd00:96::/108"}
 VIP = {"cluster_load_balancer": "keepalived", "cluster_vip": "192.0.2.100"}
 ETCD = {
     "endpoints": ["https://192.0.2.31:2379", "https://[2001:db8::31]:2379", "https://etcd-3.example.org:2379"],
@@ -50,7 +51,15 @@ def test_defaults_break_no_rule():
         {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56", "cluster_service_cidr": "10.96.0.0/16,fd00:96::/108"},
         {"cluster_endpoint": "192.0.2.10", "cluster_endpoint_address": "192.0.2.10"},
         {"cluster_extra_sans": ["*.example.org", "k8s.example.org", "2001:db8::1"]},
-        {"cluster_node_ip": "2001:db8::5", "cluster_node_cidr": "192.168.56.0/24"},
+        {"cluster_node_ip": "192.0.2.5", "cluster_node_cidr": "192.168.56.0/24"},
+        {
+            "cluster_node_ip": "2001:db8::5",
+            "cluster_pod_cidr": "fd00:244::/56",
+            "cluster_service_cidr": "fd00:96::/112",
+        },
+        {"cluster_node_ip": "192.0.2.5, 2001:db8::5", "cluster_node_cidr": "192.0.2.0/24,2001:db8::/64", **DUAL},
+        {"cluster_node_ip": "2001:db8::5", **DUAL},
+        {"cluster_pod_cidr": "fd00:10::/56,10.244.0.0/16", "cluster_service_cidr": "fd00:96::/108,10.96.0.0/16"},
         {"cluster_image_repository": "registry.example.org:5000/kubernetes"},
         {"containerd_registry_mirrors": {"docker.io": [{"url": "http://10.0.0.1:5000", "capabilities": ["pull"]}]}},
         {"workers_token_ttl": "1h30m"},
@@ -79,6 +88,9 @@ def test_defaults_break_no_rule():
             "firewall_api_sources": ["192.0.2.5"],
         },
         {"firewall_enabled": False, "cluster_load_balancer": "external", "prereqs_hosts_enabled": False},
+        {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"mode": "nftables"}},
+        {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"ipvs": {"scheduler": "sh"}}},
+        {"cluster_proxy_mode": "iptables", "control_plane_kube_proxy_configuration": {"mode": ""}},
         {"metallb_enabled": True},
         {"metallb_enabled": True, "metallb_address_pools": [{"name": "web", "addresses": ["192.0.2.200/30"]}]},
         {"metallb_enabled": False, "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}]},
@@ -106,7 +118,17 @@ def test_usable_values(values):
         ({"cluster_pod_cidr": "10.96.0.0/16"}, "cluster_pod_cidr"),
         ({"cluster_service_cidr": "10.0.0.0/8", "cluster_pod_cidr": "192.168.0.0/16"}, "cluster_service_cidr"),
         ({"cluster_service_cidr": "fd00:96::/108"}, "cluster_service_cidr"),
+        ({**DUAL, "cluster_service_cidr": "fd00:96::/108,10.96.0.0/16"}, "cluster_service_cidr"),
+        ({**DUAL, "cluster_service_cidr": "10.96.0.0/16,fd00:96::/104"}, "cluster_service_cidr"),
+        ({**DUAL, "cluster_pod_cidr": "10.244.0.0/16,fd00:96::/56"}, "cluster_pod_cidr"),
         ({"cluster_node_ip": "eth0"}, "cluster_node_ip"),
+        ({"cluster_node_ip": "192.0.2.5,eth0", **DUAL}, "cluster_node_ip"),
+        ({"cluster_node_ip": "192.0.2.5,192.0.2.6", **DUAL}, "cluster_node_ip"),
+        ({"cluster_node_ip": "192.0.2.5,2001:db8::5"}, "cluster_node_ip"),
+        ({"cluster_node_cidr": "192.0.2.0/24,2001:db8::/64"}, "cluster_node_cidr"),
+        ({"cluster_node_cidr": "192.0.2.0/24,198.51.100.0/24", **DUAL}, "cluster_node_cidr"),
+        ({"cluster_node_ip": "2001:db8::5"}, "cluster_node_ip"),
+        ({"cluster_node_cidr": "2001:db8::/64"}, "cluster_node_cidr"),
         ({"cluster_node_cidr": "192.168.56.1"}, None),
         ({"cluster_node_cidr": "192.168.56.1/24"}, "cluster_node_cidr"),
         ({"cluster_endpoint": "api.internal:6443"}, "cluster_endpoint"),
@@ -166,6 +188,14 @@ def test_usable_values(values):
         ({"firewall_rules_after": [{"target": "accept"}, {"target": "jump"}]}, "firewall_rules_after"),
         ({"firewall_rollback_seconds": 5}, "firewall_rollback_seconds"),
         (
+            {"cluster_proxy_mode": "iptables", "control_plane_kube_proxy_configuration": {"mode": "ipvs"}},
+            "control_plane_kube_proxy_configuration",
+        ),
+        (
+            {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"mode": ""}},
+            "control_plane_kube_proxy_configuration",
+        ),
+        (
             {"metallb_enabled": True, "metallb_address_pools": [{"name": "web", "addresses": ["10.96.0.0/30"]}]},
             "metallb_address_pools",
         ),
@@ -206,6 +236,15 @@ def test_groups(control_plane, workers, subjects):
     assert [violation.subject for violation in check_groups(control_plane, workers, NAMES, members=members)] == subjects
 
 
+def test_two_modes_of_kube_proxy_are_both_named():
+    configuration = {"cluster_proxy_mode": "nftables", "control_plane_kube_proxy_configuration": {"mode": "ipvs"}}
+    (violation,) = check_values({**DEFAULTS, **configuration})
+    assert str(violation) == (
+        "control_plane_kube_proxy_configuration: found mode 'ipvs' with cluster_proxy_mode nftables, "
+        "expected the mode in cluster_proxy_mode alone"
+    )
+
+
 def test_one_address_cannot_lead_to_several_control_plane_hosts():
     assert check_groups(["a"], ["b"], NAMES, one_address=True) == []
     (violation,) = check_groups(["a", "b"], [], NAMES, one_address=True)
@@ -231,6 +270,12 @@ def test_a_host_that_is_to_become_nothing():
         ("10.244.0.0/24", [{"name": "node-cidr-mask-size", "value": "26"}], 4, True),
         ("10.244.0.0/16,fd00:10::/62", [], 5, False),
         ("10.244.0.0/16,fd00:10::/62", [{"name": "node-cidr-mask-size-ipv6", "value": "72"}], 5, True),
+        ("10.244.0.0/16,fd00:10::/48", [], 5, True),
+        ("10.244.0.0/16,fd00:10::/47", [], 5, False),
+        ("fd00:10::/56", [{"name": "node-cidr-mask-size-ipv6", "value": "80"}], 5, False),
+        ("10.0.0.0/8", [{"name": "node-cidr-mask-size", "value": "26"}], 5, False),
+        ("fd00:10::/32", [{"name": "allocate-node-cidrs", "value": "false"}], 5, True),
+        ("10.244.0.0/16,fd00:10::/56", [{"name": "node-cidr-mask-size", "value": "24"}], 5, False),
     ],
 )
 def test_room_for_nodes(pod_cidr, arguments, hosts, enough):
@@ -257,14 +302,24 @@ def test_one_address_on_two_hosts():
     assert check_distinct_node_addresses({"a": "192.0.2.1", "b": "192.0.2.2"}) == []
     (violation,) = check_distinct_node_addresses({"a": "192.0.2.1", "b": "192.0.2.1"})
     assert violation.found == "192.0.2.1 on a and b"
+    both = {"a": "192.0.2.1, 2001:db8::1", "b": "192.0.2.2,2001:db8::1", "c": "192.0.2.3,2001:db8::3"}
+    (violation,) = check_distinct_node_addresses(both)
+    assert violation.found == "2001:db8::1 on a and b"
 
 
 @pytest.mark.parametrize(
     ("vip", "hosts"),
-    [("", []), ("192.0.2.9", []), ("192.0.2.1", ["a"]), ("2001:db8::2", ["b"]), ("api.internal", [])],
+    [
+        ("", []),
+        ("192.0.2.9", []),
+        ("192.0.2.1", ["a"]),
+        ("2001:db8::2", ["b"]),
+        ("2001:db8::1", ["a"]),
+        ("api.internal", []),
+    ],
 )
 def test_a_virtual_address_that_is_a_hosts_own(vip, hosts):
-    violations = check_free_vip(vip, {"a": "192.0.2.1", "b": "2001:db8:0::2", "c": "eth0"})
+    violations = check_free_vip(vip, {"a": "192.0.2.1, 2001:db8::1", "b": "2001:db8:0::2", "c": "eth0"})
     assert [violation.found for violation in violations] == [
         f"{vip}, which is cluster_node_ip of {host}" for host in hosts
     ]
