@@ -37,7 +37,7 @@ def fresh(open_set: OpenSet, phases: Phases) -> Iterator[LabSet]:
         pytest.skip("the kernel of this machine has no IPv6, and nodes share it")
     with open_set(LabSet("e2e-ds", "trixie", "1.7")) as nodes:
         with phases.phase("making one control plane node and two workers with IPv6"):
-            nodes.up(masters=1, workers=2)
+            nodes.up(masters=1, workers=2, add_ons=["metallb"])
         yield nodes
 
 
