@@ -22,6 +22,9 @@ from tests.e2e.support.workload import PORT, Web, in_url
 from tests.lab import network
 from tests.lab.settings import HOST_ADDRESS_6, SUBNET_6
 
+# A cluster of its own, and one of its tests wants MetalLB, which has to be built first.
+pytestmark = pytest.mark.long
+
 ONE_FAMILY = {"cluster_pod_cidr": str(PODS[0]), "cluster_service_cidr": str(SERVICES[0])}
 
 #: What flannel leaves of 1500 bytes when a packet travels in one of IPv6.
