@@ -141,7 +141,7 @@ def _make_clients(policies: Policies) -> None:
 def flannel_cluster(open_set: OpenSet, work: Path, phases: Phases) -> Iterator[Cluster]:
     """A cluster of its own, built with flannel."""
     with open_set(LabSet("e2e-cni", "trixie", "1.7")) as nodes:
-        nodes.up(masters=1, workers=2)
+        nodes.up(masters=1, workers=2, add_ons=["canal"])
         site = Site(nodes.inventory, work / "e2e-cni")
         with phases.phase("first run of site.yml with flannel"):
             site.run().require_success()

@@ -22,6 +22,9 @@ from tests.e2e.support.workload import PORT, Web, in_url
 from tests.lab import network
 from tests.lab.settings import HOST_ADDRESS_6, SUBNET_6
 
+# A cluster of its own, and one of its tests wants MetalLB, which has to be built first.
+pytestmark = pytest.mark.long
+
 ONE_FAMILY = {"cluster_pod_cidr": str(PODS[0]), "cluster_service_cidr": str(SERVICES[0])}
 
 #: What flannel leaves of 1500 bytes when a packet travels in one of IPv6.
@@ -37,7 +40,7 @@ def fresh(open_set: OpenSet, phases: Phases) -> Iterator[LabSet]:
         pytest.skip("the kernel of this machine has no IPv6, and nodes share it")
     with open_set(LabSet("e2e-ds", "trixie", "1.7")) as nodes:
         with phases.phase("making one control plane node and two workers with IPv6"):
-            nodes.up(masters=1, workers=2)
+            nodes.up(masters=1, workers=2, add_ons=["metallb"])
         yield nodes
 
 

@@ -57,6 +57,13 @@ def contains(pool: dict[str, Any], address: str) -> bool:
 
 
 @pytest.fixture(scope="module")
+def cluster(cluster: Cluster) -> Cluster:
+    """The main cluster, in a lab that has MetalLB."""
+    cluster.nodes.up(masters=1, workers=2, add_ons=["metallb"])
+    return cluster
+
+
+@pytest.fixture(scope="module")
 def pools(cluster: Cluster) -> Pools:
     return Pools(cluster)
 

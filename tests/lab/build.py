@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab import recipes
 from tests.lab.images import ensure_images
 from tests.lab.manifests import ensure_manifests
+from tests.lab.parts import Part
 from tests.lab.programs import ensure_programs
 from tests.lab.progress import Report, step
 from tests.lab.repository import ensure_repository
@@ -38,42 +39,51 @@ REQUIRED_PACKAGES = (
 RECIPE_FOLDER = Path(__file__).resolve().parent
 
 #: Everything here that says what is built, and how.
-RECIPE_PARTS = (
-    *("images.py", "manifests.py", "oci.py", "packages.py", "programs.py", "registry_storage.py", "repository.py"),
-    *("recipes.py", "rootfs.py", "versions.py", "modules/**/go.*", "modules/**/*.go"),
+RECIPE_FILES = (
+    *("images.py", "manifests.py", "oci.py", "packages.py", "parts.py", "programs.py", "registry_storage.py"),
+    *("repository.py", "recipes.py", "rootfs.py", "versions.py", "modules/**/go.*", "modules/**/*.go"),
     *("calico/*", "packaging/*", "pause/*"),
 )
 
 
-def ensure_built(paths: Paths, report: Report) -> None:
-    """Build whatever is missing below the cache root; everything that is there already stays."""
-    if _is_complete(paths):
+def ensure_built(paths: Paths, add_ons: Collection[Part], report: Report) -> None:
+    """Build whatever is missing of the base and these add-ons; everything that is there already stays."""
+    wanted = [part for part in Part if part is Part.BASE or part in add_ons]
+    if not _missing(paths, wanted):
         return
     with _only_one_build(paths, report):
-        if _is_complete(paths):
+        missing = _missing(paths, wanted)
+        if not missing:
             return
         for left_over in paths.root.glob(f"{recipes.UNFINISHED_PREFIX}*"):
             shutil.rmtree(left_over)
-        with step(report, "building the lab's Kubernetes"):
-            ensure_programs(paths, report)
+        # Once a folder that was removed is back, nothing else would tell that it holds nothing of the other parts.
+        for part in _missing(paths, Part):
+            _marker(paths, part).unlink(missing_ok=True)
+        with step(report, f"building the lab's Kubernetes ({', '.join(part.value for part in missing)})"):
+            ensure_programs(paths, missing, report)
             ensure_repository(paths, report)
-            ensure_manifests(paths, report)
-            ensure_images(paths, report)
-        _marker(paths).write_text(_recipe())
+            ensure_manifests(paths, missing, report)
+            ensure_images(paths, missing, report)
+        for part in missing:
+            _marker(paths, part).write_text(_recipe())
 
 
-def _is_complete(paths: Paths) -> bool:
-    marker = _marker(paths)
-    folders = (paths.programs, paths.web, paths.registry)
-    return marker.is_file() and marker.read_text() == _recipe() and all(folder.is_dir() for folder in folders)
+def _missing(paths: Paths, parts: Iterable[Part]) -> list[Part]:
+    """Those of these parts that are not there as the recipe of today would make them."""
+    recipe = _recipe()
+    if not all(folder.is_dir() for folder in (paths.programs, paths.web, paths.registry)):
+        return list(parts)
+    markers = {part: _marker(paths, part) for part in parts}
+    return [part for part, marker in markers.items() if not marker.is_file() or marker.read_text() != recipe]
 
 
-def _marker(paths: Paths) -> Path:
-    return paths.root / ".complete"
+def _marker(paths: Paths, part: Part) -> Path:
+    return paths.root / f".complete-{part.value}"
 
 
 def _recipe() -> str:
-    return recipes.digest(sorted(file for pattern in RECIPE_PARTS for file in RECIPE_FOLDER.glob(pattern)))
+    return recipes.digest(sorted(file for pattern in RECIPE_FILES for file in RECIPE_FOLDER.glob(pattern)))
 
 
 @contextmanager

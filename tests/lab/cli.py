@@ -15,6 +15,7 @@ from tests.lab import build, host, inventory, machine_image, machines, members, 
 from tests.lab.archive import machine_proxy
 from tests.lab.machines import Machines
 from tests.lab.node_image import CONTAINERD_VERSIONS, RELEASES, ensure_image, recipe_for
+from tests.lab.parts import ADD_ONS, Part
 from tests.lab.podman import Podman
 from tests.lab.process import LabError
 from tests.lab.progress import Report, to_terminal
@@ -72,7 +73,7 @@ def up(options: argparse.Namespace) -> None:
     all_members = [found.node for found in members.found_members(podman, virtual, set_name)]
     folder = inventory.write(set_name, all_members, variables, lab_paths)
     if decision.source is Source.BUILT:
-        build.ensure_built(lab_paths, report)
+        build.ensure_built(lab_paths, [Part(name) for name in options.add_ons], report)
     if len(all_members) > len(wanted):
         report(f"{len(all_members) - len(wanted)} further nodes of the set were there before and stay")
     report(f"Ready: {', '.join(f'{node.name} {node.address}' for node in all_members)}")
@@ -189,6 +190,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=CONTAINERD_VERSIONS,
         default=CONTAINERD_VERSIONS[0],
         help="version of containerd that apt offers in the nodes (default: %(default)s)",
+    )
+    command.add_argument(
+        "--with",
+        dest="add_ons",
+        action="append",
+        choices=[part.value for part in ADD_ONS],
+        default=[],
+        help="build this for the nodes as well, where the lab builds; may be given several times",
     )
 
     command = commands.add_parser("down", help="remove a set, or everything but the cache", description=down.__doc__)

@@ -10,14 +10,15 @@ the programs themselves rely on them.
 from __future__ import annotations
 
 import enum
-import itertools
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import manifests, oci, programs, recipes, registry_storage, rootfs
 from tests.lab.oci import CAP_NET_BIND_SERVICE, Configuration, Entry
 from tests.lab.packages import debian_architecture
+from tests.lab.parts import Part
 from tests.lab.process import LabError, run
 from tests.lab.progress import Report, step
 from tests.lab.recipes import UNFINISHED_PREFIX
@@ -38,7 +39,7 @@ CARRIED_CNI_PLUGINS = ("bandwidth", "host-local", "loopback", "portmap", "tuning
 
 START_RUNIT = Path(__file__).resolve().parent / "calico" / "start_runit"
 
-RECIPE_SOURCES = (Path(__file__), Path(oci.__file__), Path(rootfs.__file__), START_RUNIT)
+RECIPE_SOURCES = (Path(__file__), Path(oci.__file__), Path(rootfs.__file__))
 
 
 class Base(enum.Enum):
@@ -105,12 +106,17 @@ def test_image() -> Image:
     return Image(TEST_IMAGE, (), Configuration(command=("sh",)), Base.BUSYBOX)
 
 
-def ensure_images(paths: Paths, report: Report) -> None:
-    """Make the images that the registry's storage does not hold as their recipes of today would make them."""
-    made = [kubernetes_images(paths), flannel_images(paths), calico_images(paths), metallb_images(paths)]
-    images = [*itertools.chain.from_iterable(made), test_image()]
+def base_images(paths: Paths) -> list[Image]:
+    """Images that every set of nodes needs."""
+    return [*kubernetes_images(paths), *flannel_images(paths), test_image()]
+
+
+def ensure_images(paths: Paths, parts: Collection[Part], report: Report) -> None:
+    """Make the images of these parts that the registry does not hold as their recipes of today would make them."""
+    images_of = {Part.BASE: base_images, Part.CANAL: calico_images, Part.METALLB: metallb_images}
+    images = [image for part in parts for image in images_of[part](paths)]
     stored = registry_storage.StoredImages(paths.registry)
-    missing = [image for image in images if not stored.holds(image.repository, image.tag, _recipe(image))]
+    missing = [image for image in images if not stored.holds(image.repository, image.tag, recipe_of(image))]
     if not missing:
         return
     with tempfile.TemporaryDirectory(dir=paths.root, prefix=UNFINISHED_PREFIX) as temporary:
@@ -120,7 +126,7 @@ def ensure_images(paths: Paths, report: Report) -> None:
                 with step(report, f"images: {image.reference} ({position} of {len(missing)})"):
                     layout, digest = maker.make(image)
                     registry_storage.push(layout, image.tag, f"{address}/{image.repository}:{image.tag}")
-                    stored.remember(image.repository, image.tag, _recipe(image), digest)
+                    stored.remember(image.repository, image.tag, recipe_of(image), digest)
 
 
 class _Maker:
@@ -178,7 +184,7 @@ def busybox_entries(program: Path, commands: list[str]) -> list[Entry]:
     ]
 
 
-def _recipe(image: Image) -> str:
+def recipe_of(image: Image) -> str:
     """Digest of what an image is made of; a compiled program's path names its version and recipe."""
     return recipes.digest([repr(image), DEBIAN_SUITE, debian_architecture(), *RECIPE_SOURCES])
 
@@ -228,7 +234,7 @@ def _calico_image(paths: Paths, reference: str) -> Image:
         # A folder named bin would take the place of Debian's link to usr/bin.
         entries = (
             Entry("usr/bin/calico-node", program("calico-node")),
-            Entry("usr/sbin/start_runit", START_RUNIT),
+            Entry("usr/sbin/start_runit", START_RUNIT.read_bytes()),
         )
         return Image(reference, entries, Configuration(command=("start_runit",)), Base.DEBIAN)
     if repository == "calico/cni":

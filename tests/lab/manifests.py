@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from tests.lab import programs
+from tests.lab.parts import Part
 from tests.lab.process import LabError, run
 from tests.lab.progress import Report, step
 from tests.lab.settings import Paths
@@ -46,14 +48,14 @@ def metallb_manifest(paths: Paths) -> Path:
     return paths.web / "metallb" / "metallb" / metallb_version() / METALLB_SOURCE
 
 
-def ensure_manifests(paths: Paths, report: Report) -> None:
-    """Write the manifests that are not there."""
-    for manifest, title, read in (
-        (flannel_manifest(paths), f"flannel {flannel_version()}", _flannel),
-        (canal_manifest(paths), f"canal of Calico {calico_version()}", _canal),
-        (metallb_manifest(paths), f"MetalLB {metallb_version()}", _metallb),
+def ensure_manifests(paths: Paths, parts: Collection[Part], report: Report) -> None:
+    """Write the manifests of these parts that are not there."""
+    for part, manifest, title, read in (
+        (Part.BASE, flannel_manifest(paths), f"flannel {flannel_version()}", _flannel),
+        (Part.CANAL, canal_manifest(paths), f"canal of Calico {calico_version()}", _canal),
+        (Part.METALLB, metallb_manifest(paths), f"MetalLB {metallb_version()}", _metallb),
     ):
-        if not manifest.exists():
+        if part in parts and not manifest.exists():
             with step(report, f"manifests: {title}"):
                 _write(manifest, read(paths, report))
 

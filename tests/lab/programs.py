@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab import recipes
+from tests.lab.parts import Part
 from tests.lab.process import LabError, run
 from tests.lab.progress import Counter, Report, step
 from tests.lab.recipes import finished_folder
@@ -119,7 +120,11 @@ CRI_TOOLS = Group(
 )
 CNI_PLUGINS = Group("cni-plugins", "github.com/containernetworking/plugins", stamps=_CNI_STAMP)
 
-GROUPS = (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CALICO, METALLB, CRI_TOOLS, CNI_PLUGINS)
+GROUPS = {
+    Part.BASE: (KUBERNETES, ETCD, COREDNS, FLANNEL, FLANNEL_CNI_PLUGIN, CRI_TOOLS, CNI_PLUGINS),
+    Part.CANAL: (CALICO,),
+    Part.METALLB: (METALLB,),
+}
 
 
 def folder(paths: Paths, group: Group) -> Path:
@@ -137,13 +142,13 @@ def pause_program(paths: Paths) -> Path:
     return paths.programs / "pause" / recipes.digest([PAUSE_SOURCE])[:12] / "pause"
 
 
-def ensure_programs(paths: Paths, report: Report) -> None:
-    """Compile whatever is not there yet."""
-    missing = [group for group in GROUPS if not folder(paths, group).is_dir()]
+def ensure_programs(paths: Paths, parts: Collection[Part], report: Report) -> None:
+    """Compile whatever of these parts is not there yet."""
+    missing = [group for part in parts for group in GROUPS[part] if not folder(paths, group).is_dir()]
     for position, group in enumerate(missing, start=1):
         with step(report, f"programs: {group.name} {group.version} ({position} of {len(missing)})"):
             _compile(paths, group, report)
-    if not pause_program(paths).exists():
+    if Part.BASE in parts and not pause_program(paths).exists():
         with step(report, "programs: pause"), finished_folder(pause_program(paths).parent) as target:
             run(["gcc", "-Os", "-static", "-Wall", "-Wextra", "-Werror", "-o", f"{target}/pause", str(PAUSE_SOURCE)])
 

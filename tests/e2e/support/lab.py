@@ -31,8 +31,8 @@ class LabSet:
     release: str = "trixie"
     containerd: str = "1.7"
 
-    def up(self, *, masters: int = 1, workers: int = 0, machines: int = 0) -> None:
-        """Have at least this many nodes, all running, and an inventory that lists every node of the set."""
+    def up(self, *, masters: int = 1, workers: int = 0, machines: int = 0, add_ons: Iterable[str] = ()) -> None:
+        """Have at least this many nodes, all running, these add-ons, and an inventory with every node of the set."""
         with _other_nodes():
             _lab(
                 "up",
@@ -42,6 +42,7 @@ class LabSet:
                 f"--machines={machines}",
                 f"--os={self.release}",
                 f"--containerd={self.containerd}",
+                *(f"--with={add_on}" for add_on in add_ons),
             )
 
     def down(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import images, manifests
+from tests.lab.parts import Part
 from tests.lab.process import LabError
 from tests.lab.registry_storage import StoredImages
 from tests.lab.settings import Paths
@@ -93,15 +94,56 @@ def test_an_unknown_image_of_calico_is_refused(tmp_path: Path) -> None:
         images.calico_images(Paths(tmp_path))
 
 
+def test_what_calicos_node_starts_with_makes_another_image_of_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = manifests.canal_manifest(Paths(tmp_path))
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(CANAL)
+    script = tmp_path / "start_runit"
+    monkeypatch.setattr(images, "START_RUNIT", script)
+    monkeypatch.setattr(images, "debian_architecture", lambda: "amd64")
+
+    def recipes(content: str) -> dict[str, str]:
+        script.write_text(content)
+        return {image.repository: images.recipe_of(image) for image in images.calico_images(Paths(tmp_path))}
+
+    before, after = recipes("#!/bin/sh\n"), recipes("#!/bin/sh\n:\n")
+    assert [name for name in before if before[name] != after[name]] == ["calico/node"]
+    assert images.START_RUNIT not in images.RECIPE_SOURCES
+
+
 def test_a_canal_manifest_of_another_release_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests/canal.yaml").write_text("kind: List\n")
     monkeypatch.setattr(manifests.programs, "module_folder", lambda paths, group, report: tmp_path)
-    flannel = manifests.flannel_manifest(Paths(tmp_path))
-    flannel.parent.mkdir(parents=True)
-    flannel.touch()
     with pytest.raises(LabError, match="CANAL_DIGEST"):
-        manifests.ensure_manifests(Paths(tmp_path), lambda message: None)
+        manifests.ensure_manifests(Paths(tmp_path), [Part.CANAL], lambda message: None)
+
+
+def test_manifests_of_other_parts_are_neither_written_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, source = Paths(tmp_path / "cache"), tmp_path / manifests.METALLB_SOURCE
+    source.parent.mkdir(parents=True)
+    source.write_text("kind: List\n")
+    monkeypatch.setattr(manifests.programs, "module_folder", lambda paths, group, report: tmp_path)
+    there = manifests.flannel_manifest(paths)
+    there.parent.mkdir(parents=True)
+    there.touch()
+    manifests.ensure_manifests(paths, [Part.METALLB], lambda message: None)
+    assert {path for path in paths.web.rglob("*") if path.is_file()} == {there, manifests.metallb_manifest(paths)}
+
+
+def test_images_of_other_parts_are_not_even_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = manifests.canal_manifest(Paths(tmp_path))
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(CANAL)
+    looked_at = set()
+    monkeypatch.setattr(images, "debian_architecture", lambda: "amd64")
+    monkeypatch.setattr(StoredImages, "holds", lambda stored, repository, *_: looked_at.add(repository) or True)
+    images.ensure_images(Paths(tmp_path), [Part.CANAL], lambda message: None)
+    assert looked_at == {"calico/cni", "calico/node", "calico/kube-controllers"}
 
 
 @pytest.fixture

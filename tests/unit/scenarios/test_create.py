@@ -63,6 +63,22 @@ def create(scenario: str, folder: Path, **environment: str) -> Path:
     return state / "nodes"
 
 
+def fake_lab(folder: Path) -> dict[str, str]:
+    """Write what stands for the lab, and return the environment in which it is called."""
+    lab = folder / "project/tests/lab/__main__.py"
+    lab.parent.mkdir(parents=True)
+    lab.write_text(FAKE_LAB)
+    written = folder / "inventory"
+    (written / "group_vars/k8s_cluster").mkdir(parents=True)
+    for name in ("hosts.yml", "group_vars/k8s_cluster/lab.yml", "group_vars/k8s_cluster/source.yml"):
+        (written / name).write_text(f"name: {name}\n")
+    return {
+        "MOLECULE_PROJECT_DIRECTORY": str(folder / "project"),
+        "LAB_INVENTORY": str(written),
+        "GROUNDPLANE_VARIABLES": "",
+    }
+
+
 def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -106,22 +122,9 @@ def test_machines_of_vagrant_are_reached_as_vagrant_reaches_them(
 
 
 def test_nodes_of_the_lab_have_its_inventory_and_what_the_scenario_sets(tmp_path: Path) -> None:
-    lab = tmp_path / "project/tests/lab/__main__.py"
-    lab.parent.mkdir(parents=True)
-    lab.write_text(FAKE_LAB)
-    written = tmp_path / "inventory"
-    (written / "group_vars/k8s_cluster").mkdir(parents=True)
-    for name in ("hosts.yml", "group_vars/k8s_cluster/lab.yml", "group_vars/k8s_cluster/source.yml"):
-        (written / name).write_text(f"name: {name}\n")
-    nodes = create(
-        "canal",
-        tmp_path,
-        MOLECULE_PROJECT_DIRECTORY=str(tmp_path / "project"),
-        LAB_INVENTORY=str(written),
-        GROUNDPLANE_VARIABLES="",
-    )
+    nodes = create("canal", tmp_path, **fake_lab(tmp_path))
 
-    assert (tmp_path / "calls").read_text() == "up --name=molecule-canal --masters=1 --workers=1"
+    assert (tmp_path / "calls").read_text() == "up --name=molecule-canal --masters=1 --workers=1 --with=canal"
     assert load(nodes / "hosts.yml") == {"name": "hosts.yml"}
     variables = sorted((nodes / "group_vars/k8s_cluster").iterdir())
     assert [load(path) for path in variables] == [
@@ -130,6 +133,23 @@ def test_nodes_of_the_lab_have_its_inventory_and_what_the_scenario_sets(tmp_path
         {"name": "group_vars/k8s_cluster/source.yml"},
         {},
     ]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "own", "options"),
+    [
+        pytest.param("cluster", "cluster_cni: canal\nmetallb_enabled: true\n", ["canal", "metallb"], id="both"),
+        pytest.param("canal", f"{OWN}cluster_cni: flannel\nmetallb_enabled: false\n", [], id="neither"),
+    ],
+)
+def test_the_lab_is_asked_for_the_add_ons_that_are_set(
+    tmp_path: Path, scenario: str, own: str, options: list[str]
+) -> None:
+    variables = tmp_path / "own.yml"
+    variables.write_text(own)
+    create(scenario, tmp_path, **{**fake_lab(tmp_path), "GROUNDPLANE_VARIABLES": str(variables)})
+    _up, *asked = (tmp_path / "calls").read_text().split(" --with=")
+    assert asked == options
 
 
 def test_vagrant_is_asked_for_the_platforms_of_the_scenario() -> None:
