@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,28 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import OpenSet
-from tests.e2e.support.cluster import KUBECTL, Cluster, is_running
+from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
+from tests.e2e.support.policies import (
+    BY_LABEL,
+    BY_NAMESPACE,
+    BY_OTHER_PORT,
+    BY_PORT,
+    CLIENTS,
+    DENY,
+    DNS_EGRESS,
+    NO_EGRESS,
+    POLICED,
+    POLICY_SECONDS,
+    REQUEST_SECONDS,
+    Policies,
+    clients,
+)
 from tests.e2e.support.poller import Poller
 from tests.e2e.support.site import Run, Site
 from tests.e2e.support.waiting import wait_for
-from tests.e2e.support.workload import IMAGE, PORT, Web
+from tests.e2e.support.workload import PORT, Web
 
 # A cluster of its own, and its network changed: minutes.
 pytestmark = pytest.mark.long
@@ -29,112 +44,9 @@ pytestmark = pytest.mark.long
 CANAL = {"cluster_cni": "canal"}
 FLANNEL = {"cluster_cni": "flannel"}
 CONFIGURATIONS = "ls /etc/cni/net.d"
-POLICED = "cni.projectcalico.org/podIP"
-
-#: What a policy takes to be heard of, and a request to be given up.
-POLICY_SECONDS = 30
-REQUEST_SECONDS = 3
 
 #: How long a deployment may be silent while the network changes hands: one request that times out, and the next.
 ALLOWED_GAP_SECONDS = 5.0
-
-#: Clients by name: namespace and label. The web deployment is in namespace default.
-CLIENTS = {"friend": ("default", "friend"), "stranger": ("default", "stranger"), "neighbour": ("trusted", "stranger")}
-
-
-def policy(name: str, *, ingress: Sequence[Any] = (), egress: Sequence[Any] | None = None, app: str = "web") -> Any:
-    """A policy for the pods of one app: incoming connections, or with `egress` those that they make."""
-    direction = {"policyTypes": ["Ingress"], "ingress": list(ingress)}
-    if egress is not None:
-        direction = {"policyTypes": ["Egress"], "egress": list(egress)}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"podSelector": {"matchLabels": {"app": app}}, **direction},
-    }
-
-
-DENY = policy("web")
-BY_LABEL = policy("web", ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}])
-BY_NAMESPACE = policy(
-    "web",
-    ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "trusted"}}}]}],
-)
-BY_PORT = policy("web", ingress=[{"ports": [{"protocol": "TCP", "port": PORT}]}])
-BY_OTHER_PORT = policy("web", ingress=[{"ports": [{"protocol": "TCP", "port": PORT + 1}]}])
-NO_EGRESS = policy("friend", egress=[], app="friend")
-DNS_EGRESS = policy(
-    "friend", egress=[{"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}], app="friend"
-)
-
-
-@dataclass(frozen=True)
-class Policies:
-    """The web deployment, clients around it, and policies that come and go."""
-
-    cluster: Cluster
-    web: Web
-
-    @property
-    def nodes(self) -> LabSet:
-        """Nodes of the cluster."""
-        return self.cluster.nodes
-
-    def clear(self) -> None:
-        """Remove every policy."""
-        self.cluster.kubectl("delete networkpolicies --all --namespace=default")
-
-    def reaches(self, client: str) -> bool:
-        """Whether a client gets an answer from the address of a replica, past every Service."""
-        address = self.web.pods()[0]["status"]["podIP"]
-        return self._succeeds(client, f"wget -q -T {REQUEST_SECONDS} -O /dev/null http://{address}:{PORT}/")
-
-    def resolves(self, client: str) -> bool:
-        """Whether a client gets the address of a Service from DNS."""
-        return self._succeeds(client, "nslookup web.default.svc.cluster.local")
-
-    def wait_reached_by(self, *clients: str) -> None:
-        """Wait until exactly these clients reach the deployment."""
-
-        def problem() -> str:
-            reached = {client for client in CLIENTS if self.reaches(client)}
-            return "" if reached == set(clients) else f"{sorted(clients)} to reach it, {sorted(reached)} do"
-
-        wait_for("The policy", problem, seconds=POLICY_SECONDS)
-
-    def _succeeds(self, client: str, command: str) -> bool:
-        namespace = CLIENTS[client][0]
-        script = f"{KUBECTL} exec --namespace={namespace} {client} -- busybox {command}"
-        return self.cluster.nodes.attempt(self.cluster.master, script).returncode == 0
-
-
-def clients() -> list[Any]:
-    """Pods that do nothing until they are told to."""
-    pods = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": namespace, "labels": {"app": app}},
-            "spec": {
-                "terminationGracePeriodSeconds": 0,
-                "containers": [{"name": name, "image": IMAGE, "command": ["sleep", "86400"]}],
-            },
-        }
-        for name, (namespace, app) in CLIENTS.items()
-    ]
-    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "trusted"}}, *pods]
-
-
-def _make_clients(policies: Policies) -> None:
-    policies.cluster.apply(*clients())
-
-    def problem() -> str:
-        pods = policies.cluster.items("pods --all-namespaces")
-        running = {pod["metadata"]["name"] for pod in pods if is_running(pod)}
-        return ", ".join(sorted(set(CLIENTS) - running))
-
-    wait_for("The clients", problem, seconds=POLICY_SECONDS * 2)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +65,7 @@ def unpoliced(flannel_cluster: Cluster) -> Policies:
     """The deployment and its clients in the network of flannel."""
     policies = Policies(flannel_cluster, Web(flannel_cluster))
     policies.web.apply()
-    _make_clients(policies)
+    policies.make_clients()
     return policies
 
 
@@ -210,7 +122,7 @@ def policies(change: Change) -> Policies:
     found.cluster.kubectl("rollout status deployment/web --timeout=120s")
     found.cluster.kubectl("delete pods friend stranger --namespace=default")
     found.cluster.kubectl("delete pods neighbour --namespace=trusted")
-    _make_clients(found)
+    found.make_clients()
     found.web.wait_ready()
     return found
 
