@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._download_cache import DownloadCache
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_objects import (
     KubeObject,
@@ -28,7 +29,6 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubectl impor
     NotThereYetError,
     in_namespace,
 )
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._web import Fetcher, verify_checksum
 
 CREATED = "created"
 CONFIGURED = "configured"
@@ -145,25 +145,22 @@ class Plan:
         return [change.diff() for change in self.changes if change.action != UNCHANGED]
 
 
-def read_manifest(source: Source, kubectl: Kubectl, fetch: Fetcher, temporary: str) -> list[KubeObject]:
+def read_manifest(source: Source, kubectl: Kubectl, cache: DownloadCache, temporary: str) -> list[KubeObject]:
     """Objects of a manifest in their final form.
 
     :arg temporary: folder for what kubectl wants to have as files.
     """
     if source.definitions is not None and source.kustomization is None:
         return objects(source.definitions)
-    manifest = _read_text(source, kubectl, fetch)
+    manifest = _read_text(source, kubectl, cache)
     if source.kustomization is not None:
         manifest = _overlay(manifest, source.kustomization, kubectl, temporary)
     return kubectl.parse(manifest)
 
 
-def _read_text(source: Source, kubectl: Kubectl, fetch: Fetcher) -> str:
+def _read_text(source: Source, kubectl: Kubectl, cache: DownloadCache) -> str:
     if source.url is not None:
-        content = fetch(source.url)
-        if source.checksum:
-            verify_checksum(content, source.checksum, source.url)
-        return content.decode("utf-8")
+        return cache.read(source.url, source.checksum).decode("utf-8")
     if source.path is not None:
         path = Path(source.path)
         if not path.exists():

@@ -66,6 +66,24 @@ def url_fetcher(timeout: int) -> Fetcher:
 
 def verify_checksum(content: bytes, checksum: str, url: str) -> None:
     """Make sure that content is what a checksum such as sha256:<hex> was made of."""
+    algorithm, expected = _parse_checksum(checksum)
+    found = hashlib.new(algorithm, content).hexdigest()
+    if found != expected:
+        raise GroundplaneError(
+            f"The content of {without_credentials(url)} has the checksum {algorithm}:{found}",
+            expected=f"{algorithm}:{expected}",
+            remedy="find out whether the version or the content changed; set the new checksum only if you trust it",
+        )
+
+
+def has_checksum(content: bytes, checksum: str) -> bool:
+    """Whether content is what a checksum was made of."""
+    algorithm, expected = _parse_checksum(checksum)
+    return hashlib.new(algorithm, content).hexdigest() == expected
+
+
+def _parse_checksum(checksum: str) -> tuple[str, str]:
+    """Algorithm and digest, the latter in lower case."""
     algorithm, _colon, expected = checksum.strip().partition(":")
     if algorithm not in _ALGORITHMS or not expected:
         raise GroundplaneError(
@@ -73,10 +91,4 @@ def verify_checksum(content: bytes, checksum: str, url: str) -> None:
             expected="an algorithm and a digest in hexadecimal, such as sha256:9f86d0...",
             remedy="write it with one of the algorithms " + ", ".join(_ALGORITHMS),
         )
-    found = hashlib.new(algorithm, content).hexdigest()
-    if found != expected.lower():
-        raise GroundplaneError(
-            f"The content of {without_credentials(url)} has the checksum {algorithm}:{found}",
-            expected=f"{algorithm}:{expected}",
-            remedy="find out whether the version or the content changed; set the new checksum only if you trust it",
-        )
+    return algorithm, expected.lower()

@@ -39,7 +39,9 @@ options:
     description: Address of the manifest, read by the host on which the module runs. A V(file://) address works too.
     type: str
   checksum:
-    description: Checksum that the content at O(url) must have, such as V(sha256:0123abc...).
+    description:
+      - Checksum that the content at O(url) must have, such as V(sha256:0123abc...).
+      - With it the content is kept in C(/var/cache/groundplane) on the host and not read again from O(url).
     type: str
   path:
     description: File with the manifest, or folder with a kustomization, on the host on which the module runs.
@@ -216,6 +218,7 @@ from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._download_cache import DownloadCache
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_manifest import (
     Plan,
@@ -263,7 +266,8 @@ def decide(module: AnsibleModule, kubectl: Kubectl) -> Plan:
     present = options["state"] == "present"
     targets: list[KubeObject] = []
     try:
-        targets = read_manifest(source, kubectl, url_fetcher(FETCH_TIMEOUT), module.tmpdir)
+        cache = DownloadCache(url_fetcher(FETCH_TIMEOUT), frozen=module.check_mode)
+        targets = read_manifest(source, kubectl, cache, module.tmpdir)
         if present and not options["create"]:
             targets = plan_absent(kubectl, targets).existing()
         if present and options["prune"]:

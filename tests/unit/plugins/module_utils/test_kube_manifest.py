@@ -12,6 +12,7 @@ from typing import Any, Callable, Sequence
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Result
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._download_cache import DownloadCache
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_manifest import (
     CONFIGURED,
@@ -130,7 +131,8 @@ def custom_kind() -> KubeObject:
 
 class TestReadManifest:
     def read(self, kubectl: Kubectl, temporary: Path, fetch: Callable[[str], bytes] = fail, **source: Any) -> Any:
-        return read_manifest(Source(**source), kubectl, fetch, str(temporary))
+        cache = DownloadCache(fetch, frozen=False, folder=temporary / "cache")
+        return read_manifest(Source(**source), kubectl, cache, str(temporary))
 
     def test_definitions_need_no_kubectl(self, tmp_path: Path) -> None:
         definition = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}}
