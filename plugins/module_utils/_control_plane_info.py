@@ -20,8 +20,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, read_etcd
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import KubeProxy, kube_proxy_of
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting import wait_until
 

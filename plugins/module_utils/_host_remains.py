@@ -10,7 +10,8 @@ from typing import Iterator
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths, kubelet_runs
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import kubelet_runs
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._network_remains import (
     NetworkRemains,
     read_network_remains,

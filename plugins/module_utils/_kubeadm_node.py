@@ -16,6 +16,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member, count_members
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_apply import (
     Work,
     apply_plan,
@@ -37,7 +38,6 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
     refuse_other_cluster_configuration,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
-    HostPaths,
     HostState,
     read_host,
     running_kubeadm,

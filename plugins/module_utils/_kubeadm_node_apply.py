@@ -16,6 +16,7 @@ from typing import Callable, Sequence
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import read_etcd
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import (
     config_validate_argv,
     configured_value,
@@ -35,7 +36,6 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
     DEFAULT_ETCD_DATA,
-    HostPaths,
     HostState,
     InitRecord,
 )

@@ -16,6 +16,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import STATIC_PODS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeconfig import Kubeconfig, parse_kubeconfig
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._network_remains import (
@@ -26,52 +27,6 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca
 
 DEFAULT_ETCD_DATA = "/var/lib/etcd"
 _CHANGING_COMMANDS = ("init", "join", "reset", "upgrade")
-
-
-@dataclass(frozen=True)
-class HostPaths:
-    """Where everything lies, below a root that only tests set."""
-
-    root: Path = Path("/")
-
-    def at(self, path: str) -> Path:
-        """An absolute path of the host."""
-        return self.root / path.lstrip("/")
-
-    @property
-    def kubernetes(self) -> Path:
-        """kubeadm's folder."""
-        return self.at("/etc/kubernetes")
-
-    @property
-    def pki(self) -> Path:
-        """Certificates and keys."""
-        return self.kubernetes / "pki"
-
-    @property
-    def kubelet_conf(self) -> Path:
-        """Identity of the kubelet; exists once the cluster has accepted the host."""
-        return self.kubernetes / "kubelet.conf"
-
-    @property
-    def bootstrap_kubelet_conf(self) -> Path:
-        """Token with which the kubelet asks for its identity; kubeadm removes it at the end of a join."""
-        return self.kubernetes / "bootstrap-kubelet.conf"
-
-    @property
-    def kubelet_configuration(self) -> Path:
-        """KubeletConfiguration that kubeadm writes."""
-        return self.at("/var/lib/kubelet/config.yaml")
-
-    @property
-    def init_record(self) -> Path:
-        """Record of a kubeadm init that has not been seen to end."""
-        return self.at("/var/lib/groundplane/kubeadm-init.json")
-
-    @property
-    def lock(self) -> Path:
-        """Lock file of runs of the module."""
-        return self.at("/run/groundplane/kubeadm-node.lock")
 
 
 @dataclass(frozen=True)

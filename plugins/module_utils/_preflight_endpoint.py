@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Iterator, Mapping
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
-    CONTROL_PLANE,
     ERROR,
     WARNING,
     Check,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Iterator
 
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
-    CONTROL_PLANE,
     ERROR,
     WARNING,
     Check,

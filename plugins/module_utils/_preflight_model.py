@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import ETCD_FOLDER
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import IPTABLES
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import IPAddress
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE, WORKER
 
 if TYPE_CHECKING:
     from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_snapshot import Snapshot
 
 ERROR = "error"
 WARNING = "warning"
-CONTROL_PLANE = "control_plane"
-WORKER = "worker"
 # What stands behind the endpoint: keepalived and haproxy on the control plane nodes, or a machine of the operator's.
 KEEPALIVED = "keepalived"
 EXTERNAL = "external"

@@ -18,8 +18,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     is_cluster_device,
     parts_of,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
-    CONTROL_PLANE,
     ERROR,
     HAPROXY,
     WARNING,

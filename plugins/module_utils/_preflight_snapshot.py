@@ -17,6 +17,7 @@ from typing import Iterable, Iterator, Mapping, NamedTuple
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_software import Software, read_software
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage import Storage, read_storage
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kernel_support import (
@@ -37,18 +38,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address 
     parse_route_source,
     parse_routes,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._operating_system import OS_RELEASE, parse_os_release
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
-    CONTROL_PLANE,
     EXTERNAL,
     Wanted,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import OURS, Answer, ask
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._swap import read_state as read_swap_state
-
-# Written by kubeadm_node before it starts `kubeadm init`, so that an interrupted run is known as one of ours.
-INIT_RECORD = "var/lib/groundplane/kubeadm-init.json"
 
 # Where role firewall keeps the rules that are in force.
 _FIREWALL_FOLDER = "etc/groundplane/firewall"
@@ -555,7 +553,7 @@ def _read_cluster_files(root: Path, etcd_folder: str) -> ClusterFiles:
     etcd_data = (root / etcd_folder.lstrip("/") / "member").is_dir()
     api_server = _text(kubernetes / "manifests/kube-apiserver.yaml")
     return ClusterFiles(
-        record=(root / INIT_RECORD).exists(),
+        record=HostPaths(root).init_record.exists(),
         credentials=credentials,
         manifests=tuple(name for name in _names(kubernetes / "manifests") if name.endswith(".yaml")),
         etcd_data=etcd_data,

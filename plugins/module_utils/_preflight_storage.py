@@ -17,8 +17,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_storage 
     Disk,
     written_folders,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
-    CONTROL_PLANE,
     ERROR,
     WARNING,
     Check,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import CONTROL_PLANE, Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE
 
 TCP = "tcp"
 UDP = "udp"
@@ -36,8 +36,8 @@ class Port(NamedTuple):
     callers: str
 
 
-def needed_ports(wanted: Wanted, *, stacked_etcd: bool, overlay_port: int) -> tuple[Port, ...]:
-    """Ports that other nodes need of a host of this role.
+def needed_ports(role: str, *, api_port: int, stacked_etcd: bool, overlay_port: int) -> tuple[Port, ...]:
+    """Ports that other nodes need of a host with this role.
 
     Not those of the scheduler and the controller manager, which listen at the loopback address.
 
@@ -45,8 +45,8 @@ def needed_ports(wanted: Wanted, *, stacked_etcd: bool, overlay_port: int) -> tu
     :arg overlay_port: UDP port of the pod network, 0 where it has none.
     """
     ports = [Port(TCP, 10250, "kubelet", CONTROL_PLANE)]
-    if wanted.role == CONTROL_PLANE:
-        ports.append(Port(TCP, wanted.api_port, API_SERVER, EVERY_NODE))
+    if role == CONTROL_PLANE:
+        ports.append(Port(TCP, api_port, API_SERVER, EVERY_NODE))
         if stacked_etcd:
             ports += [Port(TCP, 2379, "etcd", CONTROL_PLANE), Port(TCP, 2380, "etcd", CONTROL_PLANE)]
     if overlay_port:

@@ -196,7 +196,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._control_plane_info import read_control_plane
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

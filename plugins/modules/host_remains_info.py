@@ -61,8 +61,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_remains import read_host_remains
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

@@ -183,8 +183,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import ModuleRunner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._entry import run_module
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node import NodeRequest, bring_to_state
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_listener import dismiss_listener
 
 

@@ -661,7 +661,12 @@ def listen(snapshot: Snapshot, wanted: Wanted, options: Mapping[str, Any] | None
     if not options or not address:
         return None
     node = address._asdict()
-    ports = needed_ports(wanted, stacked_etcd=options["stacked_etcd"], overlay_port=options["overlay_port"])
+    ports = needed_ports(
+        wanted.role,
+        api_port=wanted.api_port,
+        stacked_etcd=options["stacked_etcd"],
+        overlay_port=options["overlay_port"],
+    )
     if snapshot.cluster.begun:
         left = leave_ports(ports, services=snapshot.services_at(node["address"]))
     else:

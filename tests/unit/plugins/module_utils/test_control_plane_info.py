@@ -21,7 +21,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._control_plane
     read_control_plane,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, Member
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 
 from tests.unit.fake_runner import FakeRunner

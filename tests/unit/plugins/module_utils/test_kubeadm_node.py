@@ -15,6 +15,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import container_argv
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import (
     config_validate_argv,
     init_argv,
@@ -25,10 +26,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node import NodeRequest, bring_to_state
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_apply import sha256_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_plan import Step
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
-    HostPaths,
-    kubelet_service_argv,
-)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import kubelet_service_argv
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hash
 
 from tests.unit.fake_runner import FakeRunner

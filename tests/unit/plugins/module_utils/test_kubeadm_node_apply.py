@@ -15,6 +15,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils import _kubead
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm import (
     config_validate_argv,
     init_argv,
@@ -31,7 +32,6 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_plan import Plan, Step
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
-    HostPaths,
     HostState,
     InitRecord,
 )

@@ -11,8 +11,8 @@ from typing import Callable
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
-    HostPaths,
     HostState,
     InitRecord,
     kubelet_service_argv,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE, WORKER
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_across_hosts import CROSS_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_checks import facts_of
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import CONTROL_PLANE, WORKER, Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Wanted
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_reachability import REACHABILITY_CHECKS
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_report import build_report
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_plan import allows, needed_ports, peers
@@ -32,7 +33,7 @@ def measured(failures=None, *, mtu=1500, needed=1500, occupied=(), hosts=HOSTS) 
     for source in hosts:
         probes = []
         for target in peers(hosts, MASTERS, source):
-            for port in needed_ports(Wanted(role=role(target)), stacked_etcd=True, overlay_port=8472):
+            for port in needed_ports(role(target), api_port=6443, stacked_etcd=True, overlay_port=8472):
                 if not allows(port.callers, role(source)):
                     continue
                 probes.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.filter.reachability_peers import FilterModule
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import WORKER, Wanted
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_role import CONTROL_PLANE, WORKER
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_plan import (
     allows,
     label,
@@ -19,12 +19,13 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_
 
 
 @pytest.mark.parametrize(
-    ("wanted", "stacked", "overlay", "expected"),
+    ("role", "api_port", "stacked", "overlay", "expected"),
     [
-        (Wanted(role=WORKER), True, 8472, ["tcp 10250 control_plane", "udp 8472 node"]),
-        (Wanted(role=WORKER), True, 0, ["tcp 10250 control_plane"]),
+        (WORKER, 6443, True, 8472, ["tcp 10250 control_plane", "udp 8472 node"]),
+        (WORKER, 6443, True, 0, ["tcp 10250 control_plane"]),
         (
-            Wanted(api_port=7443),
+            CONTROL_PLANE,
+            7443,
             True,
             8472,
             [
@@ -35,11 +36,11 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._reachability_
                 "udp 8472 node",
             ],
         ),
-        (Wanted(), False, 51820, ["tcp 10250 control_plane", "tcp 6443 node", "udp 51820 node"]),
+        (CONTROL_PLANE, 6443, False, 51820, ["tcp 10250 control_plane", "tcp 6443 node", "udp 51820 node"]),
     ],
 )
-def test_needed_ports(wanted, stacked, overlay, expected):
-    ports = needed_ports(wanted, stacked_etcd=stacked, overlay_port=overlay)
+def test_needed_ports(role, api_port, stacked, overlay, expected):
+    ports = needed_ports(role, api_port=api_port, stacked_etcd=stacked, overlay_port=overlay)
     assert [f"{port.protocol} {port.number} {port.callers}" for port in ports] == expected
 
 

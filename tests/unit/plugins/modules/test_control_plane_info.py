@@ -11,7 +11,7 @@ from typing import Any, Callable
 import pytest
 import yaml
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._control_plane_info import ControlPlane
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostPaths
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.modules import control_plane_info
 
 RunMain = Callable[..., Any]

@@ -10,10 +10,8 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import Result
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import (
-    HostPaths,
-    kubelet_service_argv,
-)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import kubelet_service_argv
 from ansible_collections.groundplane.kubeadm.plugins.modules import host_remains_info
 
 from tests.unit.fake_runner import FakeRunner
