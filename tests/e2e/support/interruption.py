@@ -24,6 +24,9 @@ STEP_SECONDS = 0.002
 #: Short beside kubeadm's own start, and long beside a look, which would else take a processor from the run.
 LOOK_SECONDS = 0.05
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+ENDED_CHECK = (
+    "if grep -q '^State:.*zombie' /proc/$kubeadm/status; then echo 'kubeadm ended before it was frozen'; exit 1; fi"
+)
 ETCD_STATUS = f"{ETCDCTL} endpoint status --write-out=json"
 
 
@@ -135,7 +138,7 @@ CONTROL_PLANE_JOIN_MOMENTS = _by_name(
 def interrupt(run: StartedRun, nodes: LabSet, node: str, moment: Moment, victim: Victim) -> None:
     """Wait for the moment on the node, then kill what shall die in it."""
     watcher = subprocess.Popen(
-        nodes.command(node, f"timeout {WATCH_SECONDS} sh -c {_quoted(_watch(moment))}"),
+        nodes.command(node, f"timeout {WATCH_SECONDS} bash -c {_quoted(_watch(moment))}"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -159,15 +162,17 @@ def interrupt(run: StartedRun, nodes: LabSet, node: str, moment: Moment, victim:
 
 
 def _watch(moment: Moment) -> str:
-    """Script that ends in the moment, with kubeadm frozen.
+    """Script for bash that ends in the moment, with kubeadm frozen.
 
     kubeadm is frozen by its process id: by its name, a child that is just becoming another program would be frozen too,
-    and for ever.
+    and for ever. A step is a read that times out: starting a program such as sleep takes a busy machine as long as
+    several of kubeadm's phases. A process that has ended takes signals, too, until its parent has heard of it.
     """
     return (
-        f"until kill -STOP $kubeadm 2>/dev/null && ({moment.condition}) >/dev/null 2>&1; "
-        f"do if kill -CONT $kubeadm 2>/dev/null; then sleep {STEP_SECONDS}; "
+        f"exec 3<> <(:); until kill -STOP $kubeadm 2>/dev/null && ({moment.condition}) >/dev/null 2>&1; "
+        f"do if kill -CONT $kubeadm 2>/dev/null; then read -r -t {STEP_SECONDS} -u 3; "
         f"else kubeadm=$(pgrep --oldest --exact kubeadm) || sleep {LOOK_SECONDS}; fi; done; "
+        f"{ENDED_CHECK}; "
         f"until ({moment.settled}) >/dev/null 2>&1; do sleep 0.1; done"
     )
 
