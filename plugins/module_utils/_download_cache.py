@@ -8,7 +8,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._web import Fetcher, has_checksum, verify_checksum
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._web import (
+    Fetcher,
+    has_checksum,
+    parse_checksum,
+    verify_checksum,
+)
 
 CACHE_FOLDER = Path("/var/cache/groundplane")
 
@@ -29,7 +34,7 @@ class DownloadCache:
         """Content of an address, fetched where the checksum is not given or nothing kept has it."""
         if not checksum:
             return self._fetch(url)
-        file = self._folder / checksum.strip().lower().replace(":", "-").replace("/", "-")
+        file = self._folder / "-".join(parse_checksum(checksum))
         with suppress(OSError):
             kept = file.read_bytes()
             if has_checksum(kept, checksum):

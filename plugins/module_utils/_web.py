@@ -66,7 +66,7 @@ def url_fetcher(timeout: int) -> Fetcher:
 
 def verify_checksum(content: bytes, checksum: str, url: str) -> None:
     """Make sure that content is what a checksum such as sha256:<hex> was made of."""
-    algorithm, expected = _parse_checksum(checksum)
+    algorithm, expected = parse_checksum(checksum)
     found = hashlib.new(algorithm, content).hexdigest()
     if found != expected:
         raise GroundplaneError(
@@ -78,11 +78,11 @@ def verify_checksum(content: bytes, checksum: str, url: str) -> None:
 
 def has_checksum(content: bytes, checksum: str) -> bool:
     """Whether content is what a checksum was made of."""
-    algorithm, expected = _parse_checksum(checksum)
+    algorithm, expected = parse_checksum(checksum)
     return hashlib.new(algorithm, content).hexdigest() == expected
 
 
-def _parse_checksum(checksum: str) -> tuple[str, str]:
+def parse_checksum(checksum: str) -> tuple[str, str]:
     """Algorithm and digest, the latter in lower case."""
     algorithm, _colon, expected = checksum.strip().partition(":")
     if algorithm not in _ALGORITHMS or not expected:
