@@ -26,8 +26,7 @@ def test_the_replicas_are_spread_over_the_workers(web: Web, cluster: Cluster) ->
 
 
 def test_a_pod_reaches_a_pod_on_another_node_by_its_address(web: Web) -> None:
-    one, *others = web.pods()
-    other = next(pod for pod in others if pod["spec"]["nodeName"] != one["spec"]["nodeName"])
+    one, other = web.pods_of_two_nodes()
 
     answer = web.ask_from(one["metadata"]["name"], f"http://{other['status']['podIP']}:8080/")
     answer_back = web.ask_from(other["metadata"]["name"], f"http://{one['status']['podIP']}:8080/")

@@ -77,8 +77,7 @@ def test_a_stranger_sees_ssh_alone(guard: Guard, cluster: Cluster, phases: Phase
 def test_the_pod_network_dns_and_node_ports_work_on(guard: Guard, cluster: Cluster) -> None:
     guard.run.require_success()
     web = Web(cluster)
-    one, *others = web.pods()
-    other = next(pod for pod in others if pod["spec"]["nodeName"] != one["spec"]["nodeName"])
+    one, other = web.pods_of_two_nodes()
 
     answer = web.ask_from(one["metadata"]["name"], f"http://{other['status']['podIP']}:8080/")
 

@@ -211,8 +211,7 @@ def test_pods_are_calicos_with_the_mtu_that_flannel_leaves(policies: Policies) -
 def test_dns_services_and_node_ports_work(policies: Policies) -> None:
     web = policies.web
     policies.clear()
-    one, *others = web.pods()
-    other = next(pod for pod in others if pod["spec"]["nodeName"] != one["spec"]["nodeName"])
+    one, other = web.pods_of_two_nodes()
 
     answer = web.ask_from(one["metadata"]["name"], f"http://{other['status']['podIP']}:{PORT}/")
 

@@ -76,8 +76,7 @@ def test_the_cluster_is_whole(canal: Cluster) -> None:
 def test_pods_of_different_nodes_and_services_answer(policies: Policies) -> None:
     web = policies.web
     assert all(POLICED in pod["metadata"]["annotations"] for pod in web.pods())
-    one, *others = web.pods()
-    other = next(pod for pod in others if pod["spec"]["nodeName"] != one["spec"]["nodeName"])
+    one, other = web.pods_of_two_nodes()
     answer = web.ask_from(one["metadata"]["name"], f"http://{other['status']['podIP']}:{PORT}/")
     assert answer == other["metadata"]["name"]
     assert web.ask_from(one["metadata"]["name"], "http://web.default.svc.cluster.local/") in web.names

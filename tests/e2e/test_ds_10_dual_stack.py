@@ -18,7 +18,7 @@ from tests.e2e.support.dual_stack import PODS, RANGES, SERVICES, DualStackServic
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import KUBEADM_NODE, Site
-from tests.e2e.support.workload import PORT, Web, in_url
+from tests.e2e.support.workload import PORT, Web, address_of, in_url
 from tests.lab import network
 from tests.lab.settings import HOST_ADDRESS_6, SUBNET_6
 
@@ -152,13 +152,13 @@ def test_nodes_accept_each_other_by_both_addresses(dual: Cluster) -> None:
 def test_pods_have_an_address_of_each_family(web: Web) -> None:
     assert {pod["spec"]["nodeName"] for pod in web.pods()} == set(web.cluster.nodes.workers)
     for pod in web.pods():
-        assert are_inside(_pod_addresses(pod), PODS)
+        assert are_inside([entry["ip"] for entry in pod["status"]["podIPs"]], PODS)
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_pods_of_two_nodes_reach_each_other(web: Web, family: int) -> None:
-    one, other = _pods_of_two_nodes(web)
-    address = _pod_addresses(other)[family == 6]
+    one, other = web.pods_of_two_nodes()
+    address = address_of(other, family)
     assert web.ask_from(one["metadata"]["name"], f"http://{in_url(address)}:{PORT}/") == other["metadata"]["name"]
     # A packet of the whole MTU of the pods, which no node has to shorten.
     size = POD_MTU - ECHO_HEADERS[family]
@@ -170,7 +170,7 @@ def test_a_service_has_an_address_of_each_family(service: DualStackService) -> N
 
 
 def test_pods_of_every_node_reach_the_service_by_both_addresses(web: Web, service: DualStackService) -> None:
-    for pod in _pods_of_two_nodes(web):
+    for pod in web.pods_of_two_nodes():
         for address in service.cluster_addresses:
             assert web.ask_from(pod["metadata"]["name"], f"http://{in_url(address)}/") in web.names
 
@@ -224,12 +224,3 @@ def test_metallb_gives_an_address_of_each_family(web: Web) -> None:
 
 def _internal_addresses(node: dict[str, Any]) -> list[str]:
     return [entry["address"] for entry in node["status"]["addresses"] if entry["type"] == "InternalIP"]
-
-
-def _pod_addresses(pod: dict[str, Any]) -> list[str]:
-    return [entry["ip"] for entry in pod["status"]["podIPs"]]
-
-
-def _pods_of_two_nodes(web: Web) -> tuple[dict[str, Any], dict[str, Any]]:
-    one, *others = web.pods()
-    return one, next(pod for pod in others if pod["spec"]["nodeName"] != one["spec"]["nodeName"])

@@ -12,7 +12,7 @@ from typing import Any
 from tests.e2e.support.cluster import KUBECTL, Cluster, is_running
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.waiting import wait_for
-from tests.e2e.support.workload import IMAGE, PORT, Web
+from tests.e2e.support.workload import IMAGE, PORT, Web, address_of, in_url
 
 #: Calico writes this annotation to each pod that it polices.
 POLICED = "cni.projectcalico.org/podIP"
@@ -54,10 +54,11 @@ DNS_EGRESS = policy(
 
 @dataclass(frozen=True)
 class Policies:
-    """The web deployment, clients around it, and policies that come and go."""
+    """The web deployment, clients around it that ask it in one family, and policies that come and go."""
 
     cluster: Cluster
     web: Web
+    family: int = 4
 
     @property
     def nodes(self) -> LabSet:
@@ -81,8 +82,9 @@ class Policies:
 
     def reaches(self, client: str) -> bool:
         """Whether a client gets an answer from the address of a replica, past every Service."""
-        address = self.web.pods()[0]["status"]["podIP"]
-        return self._succeeds(client, f"wget -q -T {REQUEST_SECONDS} -O /dev/null http://{address}:{PORT}/")
+        address = address_of(self.web.pods()[0], self.family)
+        url = f"http://{in_url(address)}:{PORT}/"
+        return self._succeeds(client, f"wget -q -T {REQUEST_SECONDS} -O /dev/null {url}")
 
     def resolves(self, client: str) -> bool:
         """Whether a client gets the address of a Service from DNS."""

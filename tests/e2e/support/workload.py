@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import urllib.request
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ class Web:
         pods = self.cluster.items(f"pods --selector=app={NAME}")
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
+    def pods_of_two_nodes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Two replicas that have to cross the network to reach each other."""
+        one, *others = self.pods()
+        return one, next(pod for pod in others if pod["spec"]["nodeName"] != one["spec"]["nodeName"])
+
     @property
     def names(self) -> set[str]:
         """Names of the replicas, which are what they answer with."""
@@ -125,6 +131,12 @@ class Web:
         if waiting:
             return f"ready pods {', '.join(waiting)}"
         return "" if len(pods) == REPLICAS else f"{REPLICAS} pods, there are {len(pods)}"
+
+
+def address_of(pod: dict[str, Any], family: int) -> str:
+    """The address of a family that a pod has."""
+    addresses = [str(entry["ip"]) for entry in pod["status"]["podIPs"]]
+    return next(address for address in addresses if ipaddress.ip_address(address).version == family)
 
 
 def in_url(address: str) -> str:
