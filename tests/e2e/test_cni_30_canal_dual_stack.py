@@ -34,7 +34,7 @@ def fresh(open_set: OpenSet) -> Iterator[LabSet]:
     """Nodes with addresses of both families that nothing has touched yet."""
     if not network.has_ipv6():
         pytest.skip("the kernel of this machine has no IPv6, and nodes share it")
-    with open_set(LabSet("e2e-cni-ds", "bookworm", "2.1")) as nodes:
+    with open_set(LabSet("e2e-cni-ds", "bookworm", "2.x")) as nodes:
         nodes.up(masters=1, workers=2, add_ons=["canal"])
         yield nodes
 
