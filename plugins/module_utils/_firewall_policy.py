@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._metallb import networks_of
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._socket_address import unmapped
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._ssh_session import Session, parse_session
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Rule = Mapping[str, Any]
@@ -160,13 +162,6 @@ class Choices(NamedTuple):
     api_connections: str = ""
 
 
-class Session(NamedTuple):
-    """Ansible's SSH session as the node sees it: behind NAT, a bastion and forwarded ports."""
-
-    client: str
-    port: int
-
-
 def choices_of(values: Mapping[str, Any]) -> Choices:
     """Choices from a dictionary whose keys are the fields; those of its entry ports are the fields of Ports."""
     ports = values.get("ports") or {}
@@ -176,16 +171,6 @@ def choices_of(values: Mapping[str, Any]) -> Choices:
             raise GroundplaneError("Found the choice " + ", ".join(unknown), expected=", ".join(known))
     chosen = {name: str(value) for name, value in ports.items()}
     return Choices(**{**values, "ports": Ports(**chosen)})
-
-
-def parse_session(ssh_connection: str) -> Session | None:
-    """The session that SSH_CONNECTION describes; None where there is no such variable."""
-    fields = ssh_connection.split()
-    if len(fields) != 4 or not fields[3].isdigit():
-        return None
-    # The client of a link-local connection is followed by the interface.
-    client = fields[0].partition("%")[0]
-    return Session(client=_unmapped(client), port=int(fields[3])) if _is_address(client) else None
 
 
 def chains_for(choices: Choices) -> list[dict[str, Any]]:
@@ -242,15 +227,8 @@ def peers_of(connections: str) -> list[str]:
     for line in connections.splitlines():
         text = (line.split() or [""])[-1].rpartition(":")[0].strip("[]").partition("%")[0]
         if _is_address(text):
-            found.add(_unmapped(text))
+            found.add(unmapped(text))
     return sorted(found)
-
-
-def _unmapped(text: str) -> str:
-    """An address as the packets have it, of one that a socket of both families shows."""
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if address.version == 6 else None
-    return str(mapped or address)
 
 
 def _require_clients_that_remain(chains: Sequence[Mapping[str, Any]], choices: Choices) -> None:

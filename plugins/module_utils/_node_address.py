@@ -86,6 +86,11 @@ class Route(NamedTuple):
     ip_version: int = 4
     protocol: str = ""
 
+    @property
+    def network(self) -> IPNetwork:
+        """The network that it leads to."""
+        return ipaddress.ip_network(self.destination or {4: "0.0.0.0/0", 6: "::/0"}[self.ip_version])
+
 
 class Source(NamedTuple):
     """The address from which the host would speak to a destination."""

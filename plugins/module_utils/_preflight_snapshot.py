@@ -46,6 +46,8 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_mod
     Wanted,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_probe import OURS, Answer, ask
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._socket_address import unmapped
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._ssh_session import Session, read_session
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._swap import read_state as read_swap_state
 
 # Where role firewall keeps the rules that are in force.
@@ -199,11 +201,13 @@ class Ipv6:
     :arg present: the kernel has IPv6, and was not told at boot to do without.
     :arg disabled: entries in which it is switched off.
     :arg heeding: entries that heed routers as long as nothing is forwarded (accept_ra 1).
+    :arg forwarding: packets are forwarded already, as role prereqs wants it.
     """
 
     present: bool = True
     disabled: frozenset[str] = frozenset()
     heeding: frozenset[str] = frozenset()
+    forwarding: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ class Snapshot:
     """A host at one moment.
 
     :arg own_rules: rules of role firewall are in force.
+    :arg session: by which Ansible comes, None for one that is none of SSH, and where the cluster has no IPv6.
     """
 
     user_id: int
@@ -251,6 +256,7 @@ class Snapshot:
     registries: tuple[Registry, ...] = ()
     own_rules: bool = False
     ipv6: Ipv6 = Ipv6()
+    session: Session | None = None
 
     def services_at(self, address: str) -> list[int]:
         """Ports on which something listens that is reached at an address."""
@@ -309,6 +315,7 @@ def read_snapshot(runner: Runner, wanted: Wanted, *, root: Path = Path("/")) -> 
             *(_number(root / "proc/sys/fs/inotify" / name) for name in ("max_user_instances", "max_user_watches"))
         ),
         ipv6=_read_ipv6(root) if 6 in wanted.ip_versions else Ipv6(),
+        session=read_session(root) if 6 in wanted.ip_versions else None,
     )
 
 
@@ -382,8 +389,7 @@ def _parse_socket_address(text: str) -> tuple[str, int]:
     digits, _colon, port = text.partition(":")
     words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
     ip = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return str(mapped or ip), int(port, 16)
+    return unmapped(str(ip)), int(port, 16)
 
 
 def parse_arguments(manifest: str) -> dict[str, str]:
@@ -446,6 +452,7 @@ def _read_ipv6(root: Path) -> Ipv6:
         present=bool(entries),
         disabled=frozenset(entry for entry in entries if _number(folder / entry / "disable_ipv6")),
         heeding=frozenset(entry for entry in entries if _number(folder / entry / "accept_ra") == 1),
+        forwarding=_number(folder / "all/forwarding") == 1,
     )
 
 

@@ -15,9 +15,10 @@ from tests.e2e.conftest import OpenSet
 from tests.e2e.support import fingerprint, packet_filter
 from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.dual_stack import PODS, RANGES, SERVICES, DualStackService, are_inside
+from tests.e2e.support.elsewhere import CLIENT, INTERFACE, elsewhere
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
-from tests.e2e.support.site import KUBEADM_NODE, Site
+from tests.e2e.support.site import KUBEADM_NODE, PREFLIGHT, Site
 from tests.e2e.support.workload import PORT, Web, address_of, in_url
 from tests.lab import network
 from tests.lab.settings import HOST_ADDRESS_6, SUBNET_6
@@ -108,6 +109,27 @@ def test_one_address_of_ipv6_on_two_hosts_is_refused(fresh: LabSet, site: Site) 
             f" && ip -6 route replace default via {HOST_ADDRESS_6}",
         )
     run.require_refusal("duplicate-node-address", fresh.address_6(one), one, other)
+
+
+def test_a_run_that_would_cut_its_own_session_is_refused(fresh: LabSet, site: Site, tmp_path: Path) -> None:
+    worker = fresh.workers[0]
+    heeding = {"prereqs_sysctls": {f"net.ipv6.conf.{INTERFACE}.accept_ra": 2}}
+    with elsewhere(fresh, worker) as outside:
+        from_outside = f"--inventory={outside.inventory(tmp_path)}"
+        refused = site.run(from_outside)
+        heeded = site.run(from_outside, playbook=PREFLIGHT, variables=heeding)
+        from_the_network = site.run(playbook=PREFLIGHT)
+        assert outside.has_default_route()
+        # What the run would have done.
+        fresh.run(worker, "sysctl -qw net.ipv6.conf.all.forwarding=1")
+        try:
+            assert not outside.has_default_route()
+        finally:
+            fresh.run(worker, "sysctl -qw net.ipv6.conf.all.forwarding=0")
+    refused.require_refusal("router-advertisements-session", CLIENT, worker, f"net.ipv6.conf.{INTERFACE}.accept_ra")
+    assert "router-advertisements" not in heeded.require_success().message
+    assert "router-advertisements" in from_the_network.require_success().message
+    assert "router-advertisements-session" not in from_the_network.message
 
 
 def test_check_mode_predicts_on_fresh_nodes(fresh: LabSet, site: Site) -> None:

@@ -30,7 +30,6 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_poli
     chains_for,
     choices_of,
     parse_cluster_port,
-    parse_session,
     peers_of,
     rule_problem,
     sources_of,
@@ -473,19 +472,6 @@ def test_the_port_of_ssh_is_the_one_on_the_node(changes, open_ports):
     choices = CHOICES._replace(**changes)
     found = {port for port in (22, 2022, 2222) if verdict(choices, Packet(STRANGER, "tcp", port)) != "drop"}
     assert found == open_ports
-
-
-@pytest.mark.parametrize(
-    ("text", "client"),
-    [
-        (SESSION, ADMIN),
-        ("2001:db8::5 50022 2001:db8::11 22", "2001:db8::5"),
-        ("fe80::5%eth0 50022 fe80::11%eth0 22", "fe80::5"),
-        ("::ffff:198.51.100.5 50022 ::ffff:192.0.2.11 22", ADMIN),
-    ],
-)
-def test_the_client_of_a_session(text, client):
-    assert parse_session(text) == (client, 22)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     Repository,
     VipHolder,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._ssh_session import Session
 
 from tests.unit.preflight_samples import (
     CLEAN,
@@ -96,7 +97,9 @@ DUAL = Wanted(pod_cidr="10.244.0.0/16,fd00:1::/56", service_cidr="10.96.0.0/12,f
 ADVERTISED = Address("2001:db8::11", 64, "global", advertised=True)
 BOTH = ETH0._replace(addresses=(*ETH0.addresses, ADVERTISED, Address("fd00:3::11", 64, "global")))
 BOTH_ROUTES = (DEFAULT_ROUTE, DEFAULT_ROUTE_6)
-LEARNED_ROUTE = DEFAULT_ROUTE_6._replace(protocol="ra")
+LEARNED_ROUTE = DEFAULT_ROUTE_6._replace(protocol="ra", metric=1024)
+ON_LINK = Route("2001:db8::/64", ("eth0",), metric=256, ip_version=6, protocol="kernel")
+ELSEWHERE = "2001:db8:ff::5"
 
 
 def kernel(**states):
@@ -146,6 +149,13 @@ def routes(*more):
 def both(*more, interface=BOTH, routes=BOTH_ROUTES, **changes):
     """A host with addresses of both families."""
     return {"network": network(interface, *more, routes=routes), **changes}
+
+
+def visited(client, *more, heeding=("eth0",), forwarding=False, **changes):
+    """A host with a default route from a router, which Ansible's session comes to from a client."""
+    given = {"routes": (DEFAULT_ROUTE, ON_LINK, LEARNED_ROUTE, *more), **changes}
+    ipv6 = Ipv6(heeding=frozenset(heeding), forwarding=forwarding)
+    return both(**given, ipv6=ipv6, session=Session(client, 22) if client else None)
 
 
 def proxied(no_proxy=""):
@@ -733,6 +743,9 @@ def says(outcome, **changes):
 
 SPLIT = (ETH0, ETH1._replace(addresses=(*ETH1.addresses, Address("fd00:3::11", 64, "global"))))
 ON_ETH1 = replace(DUAL, node_ip="192.0.2.11,fd00:3::11")
+FURTHER_LEARNED_ROUTE = Route(None, ("eth1",), metric=2048, ip_version=6, protocol="ra")
+ROUTE_LOST = "router-advertisements:warning"
+SESSION_LOST = "router-advertisements-session:error"
 
 IPV6 = [
     pytest.param(both(ipv6=Ipv6(present=False)), Wanted(), [], id="no IPv6 and none wanted"),
@@ -796,6 +809,80 @@ IPV6 = [
         replace(DUAL, node_cidr="2001:db8::/64"),
         ["router-advertisements:warning"],
         id="the node's address from a router",
+    ),
+    pytest.param(visited(ELSEWHERE), DUAL, [SESSION_LOST], id="a session by a default route from a router"),
+    pytest.param(visited(ELSEWHERE), Wanted(), [], id="such a session, and nothing of IPv6 wanted"),
+    pytest.param(
+        visited(ELSEWHERE),
+        replace(DUAL, sysctls={"net.ipv6.conf.eth0.accept_ra": 2}),
+        [],
+        id="such a session, and a router that will be heeded",
+    ),
+    pytest.param(
+        visited(ELSEWHERE, heeding=()), DUAL, [], id="such a session, advertised to a network manager, or accept_ra 2"
+    ),
+    pytest.param(
+        visited(ELSEWHERE, forwarding=True), DUAL, [ROUTE_LOST], id="such a session, to a host that forwards already"
+    ),
+    pytest.param(
+        visited(ELSEWHERE),
+        replace(DUAL, node_cidr="2001:db8::/64"),
+        [ROUTE_LOST, SESSION_LOST],
+        id="such a session, and the node's address from a router as well",
+    ),
+    pytest.param(visited(None), DUAL, [ROUTE_LOST], id="no session of SSH"),
+    pytest.param(visited("198.51.100.5"), DUAL, [ROUTE_LOST], id="a session of IPv4"),
+    pytest.param(visited("2001:db8::5"), DUAL, [ROUTE_LOST], id="a session from the host's network"),
+    pytest.param(visited("2001:db8::11"), DUAL, [ROUTE_LOST], id="a session from the host itself"),
+    pytest.param(
+        visited("fd00:3::11"), DUAL, [ROUTE_LOST], id="a session from the host itself, which no network route covers"
+    ),
+    pytest.param(visited("::1"), DUAL, [ROUTE_LOST], id="a session over the loopback device"),
+    pytest.param(visited("fe80::5"), DUAL, [ROUTE_LOST], id="a session from a link-local address"),
+    pytest.param(
+        visited(ELSEWHERE, Route("2001:db8:ff::/48", ("eth0",), metric=1024, ip_version=6, protocol="static")),
+        DUAL,
+        [ROUTE_LOST],
+        id="a session by a route of its own",
+    ),
+    pytest.param(
+        visited(ELSEWHERE, Route("2001:db8:ff::/64", ("eth0",), metric=1024, ip_version=6, protocol="ra")),
+        DUAL,
+        [ROUTE_LOST],
+        id="a session by a route of its own from the router",
+    ),
+    pytest.param(
+        visited(ELSEWHERE, Route("2001:db8:fe::/48", ("eth0",), metric=1024, ip_version=6, protocol="static")),
+        DUAL,
+        [SESSION_LOST],
+        id="a route of its own to another network",
+    ),
+    pytest.param(
+        visited(ELSEWHERE, DEFAULT_ROUTE_6._replace(metric=1024)),
+        DUAL,
+        [ROUTE_LOST],
+        id="a default route that was set by hand beside it",
+    ),
+    pytest.param(
+        visited(ELSEWHERE, DEFAULT_ROUTE_6._replace(metric=512)),
+        DUAL,
+        [ROUTE_LOST],
+        id="a default route that was set by hand before it",
+    ),
+    pytest.param(
+        visited(ELSEWHERE, Route(None, ("lo",), metric=4294967295, ip_version=6, protocol="kernel")),
+        DUAL,
+        [SESSION_LOST],
+        id="a default route after it that leads nowhere",
+    ),
+    pytest.param(
+        {
+            **visited(ELSEWHERE, heeding=("eth0", "eth1")),
+            "network": network(BOTH, ETH1, routes=(DEFAULT_ROUTE, LEARNED_ROUTE, FURTHER_LEARNED_ROUTE)),
+        },
+        DUAL,
+        [ROUTE_LOST, SESSION_LOST],
+        id="default routes from two routers, one of them for the session",
     ),
     pytest.param(
         {"network": network(*SPLIT, routes=BOTH_ROUTES)},
@@ -1135,6 +1222,35 @@ def test_names_what_depends_on_a_router():
         "the kernel has 2001:db8::11 and the default route of IPv6 from a router, with "
         "net.ipv6.conf.eth0/10.accept_ra = 1"
     )
+
+
+def test_names_the_session_that_depends_on_a_router(fixture_text):
+    links = parse_links(fixture_text("iproute2/slaac-address.json"))
+    learned = parse_routes(fixture_text("iproute2/slaac-route-6.json"), 6)
+    slaac = {
+        "network": network(*links, routes=(DEFAULT_ROUTE, *learned)),
+        "ipv6": Ipv6(heeding=frozenset({"eth0"})),
+    }
+    wanted = replace(DUAL, pod_cidr="10.244.0.0/16,fd00:a::/56")
+    (finding,) = run_checks(host(**slaac, session=Session(ELSEWHERE, 22)), wanted)
+    assert finding.found == (
+        "this session comes from 2001:db8:ff::5 by the default route of IPv6, which the kernel has from a router, with "
+        "net.ipv6.conf.eth0.accept_ra = 1"
+    )
+    assert "net.ipv6.conf.eth0.accept_ra = 2" in finding.expected
+    (warning,) = run_checks(host(**slaac, session=Session("2001:db8:5::7", 22)), wanted)
+    assert (warning.id, warning.severity) == ("router-advertisements", "warning")
+    assert warning.remedy == finding.remedy
+
+
+def test_what_one_check_says_of_the_route_the_other_does_not():
+    changes = visited(ELSEWHERE, heeding=("eth0", "eth1"))
+    changes["network"] = network(BOTH, ETH1, routes=(DEFAULT_ROUTE, LEARNED_ROUTE, FURTHER_LEARNED_ROUTE))
+    other, session = run_checks(host(**changes), replace(DUAL, node_ip="192.0.2.11,2001:db8::11"))[-2:]
+    assert "net.ipv6.conf.eth1" in other.found
+    assert "net.ipv6.conf.eth0" in session.found
+    (address, _session) = run_checks(host(**visited(ELSEWHERE)), replace(DUAL, node_cidr="2001:db8::/64"))
+    assert address.found == "the kernel has 2001:db8::11 from a router, with net.ipv6.conf.eth0.accept_ra = 1"
 
 
 def test_tells_how_to_add_a_route_of_the_family():

@@ -43,6 +43,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_sna
     resolve,
     socket_path,
 )
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._ssh_session import Session
 
 from tests.unit.conftest import FIXTURES
 from tests.unit.fake_runner import FakeRunner
@@ -355,6 +356,20 @@ def test_ipv6_of_the_kernel(recorded, ip, entries, expected):
     wanted = replace(DECIDED, pod_cidr="10.244.0.0/16,fd00:10::/56")
     assert read_snapshot(ip(), wanted, root=recorded).ipv6 == expected
     assert read_snapshot(ip(), DECIDED, root=recorded).ipv6 == Ipv6()
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), ("2", False)])
+def test_forwarding_as_it_is_wanted(recorded, ip, value, expected):
+    write(recorded, "proc/sys/net/ipv6/conf/all/forwarding", f"{value}\n")
+    wanted = replace(DECIDED, pod_cidr="10.244.0.0/16,fd00:10::/56")
+    assert read_snapshot(ip(), wanted, root=recorded).ipv6 == Ipv6(forwarding=expected)
+
+
+def test_the_session_is_looked_for_where_the_cluster_has_ipv6(recorded, ip):
+    shutil.copytree(FIXTURES / "proc/sudo-session", recorded / "proc", dirs_exist_ok=True)
+    wanted = replace(DECIDED, pod_cidr="10.244.0.0/16,fd00:10::/56")
+    assert read_snapshot(ip(), wanted, root=recorded).session == Session("2001:db8:ff::5", 22)
+    assert read_snapshot(ip(), DECIDED, root=recorded).session is None
 
 
 def test_a_manifest_without_arguments():
