@@ -22,6 +22,7 @@ OF_OTHERS = {
     "the role 'groundplane.kubeadm.cluster' was not found",
     "couldn't resolve module/action 'groundplane.kubeadm...",
     "Ansible requires the locale encoding to be UTF-8",
+    "skipping: no hosts matched",
     "Missing sudo password",
     "UNREACHABLE!",
     "NO_PUBKEY",
