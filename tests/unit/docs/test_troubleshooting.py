@@ -17,9 +17,12 @@ from tests.unit.docs.test_references import prose
 
 PAGE = ROOT / "docs/troubleshooting.md"
 
-#: Words of Ansible, apt, kubelet and the pod networks.
+#: Words of Ansible, apt, kubelet, kubectl and the pod networks.
 OF_OTHERS = {
+    "the role 'groundplane.kubeadm.cluster' was not found",
     "couldn't resolve module/action 'groundplane.kubeadm...",
+    "Ansible requires the locale encoding to be UTF-8",
+    "skipping: no hosts matched",
     "Missing sudo password",
     "UNREACHABLE!",
     "NO_PUBKEY",
@@ -29,6 +32,10 @@ OF_OTHERS = {
     "Error getting subnet",
     "Loop ... detected",
     "<pending>",
+    "The connection to the server localhost:8080 was refused",
+    "dial tcp ...: i/o timeout",
+    "x509: certificate is valid for ..., not ...",
+    "x509: certificate signed by unknown authority",
     "/tmp",
 }
 
