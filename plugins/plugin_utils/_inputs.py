@@ -47,7 +47,7 @@ MIRROR_CAPABILITIES = ("pull", "resolve", "push")
 EXTERNAL_ETCD_OPTIONS = ("endpoints", "ca", "certificate", "key")
 
 _URL = re.compile(r"https?://[^/\s]+")
-_ETCD_URL = re.compile(r"https://(\[[0-9a-fA-F:.]+\]|[^/:\s\[\]]+)(:[0-9]{1,5})?")
+_SERVER_URL = re.compile(r"https://(\[[0-9a-fA-F:.]+\]|[^/:\s\[\]]+)(:[0-9]{1,5})?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"(?P<minor>[0-9]+\.[0-9]+)(\.[0-9]+)?")
 
@@ -256,11 +256,20 @@ def check_external_etcd(values: Mapping[str, Any]) -> Iterator[Violation]:
         yield Violation(name, f"the endpoints {endpoints!r}", "a list of URLs such as https://192.0.2.31:2379")
     else:
         for endpoint in endpoints:
-            if not _ETCD_URL.fullmatch(str(endpoint)):
+            if not _SERVER_URL.fullmatch(str(endpoint)):
                 yield Violation(name, f"the endpoint {endpoint!r}", "a URL such as https://192.0.2.31:2379")
     for option in ("ca", "certificate", "key"):
         if not (etcd.get(option) and isinstance(etcd[option], str)):
             yield Violation(name, f"{option} {etcd.get(option)!r}", "the path of a file on the controller")
+
+
+def check_kubeconfig_server(values: Mapping[str, Any]) -> Iterator[Violation]:
+    """A URL that kubectl takes; something in front of the API may have it below a path."""
+    name = "control_plane_kubeconfig_server"
+    server = str(values[name])
+    address = re.match(_SERVER_URL, server)
+    if server and not (address and re.fullmatch(r"(/\S*)?", server[address.end() :])):
+        yield Violation(name, repr(server), "a URL such as https://192.0.2.11:6443, or nothing")
 
 
 def check_names(values: Mapping[str, Any]) -> Iterator[Violation]:
@@ -432,6 +441,7 @@ VALUE_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Iterable[Violation]], tup
     ),
     (check_endpoint_port, ("cluster_endpoint_port", "cluster_load_balancer", "cluster_api_port")),
     (check_external_etcd, ("control_plane_external_etcd",)),
+    (check_kubeconfig_server, ("control_plane_kubeconfig_server",)),
     (check_endpoint, ("cluster_endpoint", "cluster_endpoint_address", "cluster_api_port", "cluster_extra_sans")),
     (check_registry_mirrors, ("containerd_registry_mirrors",)),
     (check_waivers, ("prereqs_preflight_ignore",)),
