@@ -42,6 +42,7 @@ _ARGUMENTS = {
         "default": {},
         "options": {name: {"type": "str"} for name in ("cluster_pod_cidr", "cluster_service_cidr")},
     },
+    "flannel_backend": {"type": "dict", "default": {}},
     "extra_findings": {
         "type": "list",
         "elements": "dict",
@@ -81,6 +82,7 @@ class ActionModule(ActionBase):
             network=arguments["network"],
             proxy_mode=arguments["proxy_mode"],
             ranges={name: text for name, text in arguments["ranges"].items() if text},
+            flannel_backend=arguments["flannel_backend"],
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
             host_ignore=arguments["host_ignore"],

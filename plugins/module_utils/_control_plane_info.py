@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Collection, NamedTuple
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import (
     ADMIN_KUBECONFIG,
@@ -20,6 +20,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._command impor
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import EtcdView, read_etcd
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._flannel import Backend, backend_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._host_paths import HostPaths
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kube_proxy import KubeProxy, kube_proxy_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._pki import ca_cert_hashes
@@ -34,6 +35,12 @@ _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 NETWORKS = {
     "canal": "/apis/apps/v1/namespaces/kube-system/daemonsets/canal",
     "flannel": "/api/v1/namespaces/kube-flannel",
+}
+# Where each keeps the configuration of its flannel. While canal takes over from flannel both are there, and flannel's
+# counts: nodes on which canal is not up yet run by it, and canal's was made from variables that were compared with it.
+_FLANNEL_CONFIGURATIONS = {
+    "flannel": "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg",
+    "canal": "/api/v1/namespaces/kube-system/configmaps/canal-config",
 }
 _NOT_FOUND = "Error from server (NotFound): "
 
@@ -91,6 +98,7 @@ class ControlPlane:
     :arg configuration: the ClusterConfiguration that the cluster keeps, in YAML.
     :arg networks: pod networks of this collection that the cluster runs; two while one takes over from the other.
     :arg kube_proxy: None where kube-proxy is none of kubeadm's.
+    :arg flannel_backend: None where the cluster runs no flannel that can be read.
     """
 
     installed: bool = False
@@ -105,6 +113,7 @@ class ControlPlane:
     configuration: str = ""
     networks: tuple[str, ...] = ()
     kube_proxy: KubeProxy | None = None
+    flannel_backend: Backend | None = None
 
     @property
     def joined(self) -> bool:
@@ -130,6 +139,7 @@ class ControlPlane:
             "cluster_configuration": self.configuration,
             "networks": list(self.networks),
             "kube_proxy": self.kube_proxy.as_dict() if self.kube_proxy else None,
+            "flannel_backend": self.flannel_backend.as_dict() if self.flannel_backend else None,
         }
 
 
@@ -212,6 +222,7 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         nodes = json.loads(api.get(runner, _NODES))["items"]
         networks = tuple(name for name, path in NETWORKS.items() if _read(runner, api, path) is not None)
         kube_proxy = _read(runner, api, _KUBE_PROXY)
+        backend = _read_backend(runner, api, networks)
     except CommandError as error:
         return replace(known, message=one_line(error.result.stderr or error.result.stdout))
     return replace(
@@ -221,6 +232,7 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         configuration=_read_configuration(runner, api),
         networks=networks,
         kube_proxy=kube_proxy_of(json.loads(kube_proxy)) if kube_proxy else None,
+        flannel_backend=backend,
     )
 
 
@@ -232,6 +244,16 @@ def _read(runner: Runner, api: Api, path: str) -> str | None:
         if _NOT_FOUND in error.result.stderr:
             return None
         raise
+
+
+def _read_backend(runner: Runner, api: Api, networks: Collection[str]) -> Backend | None:
+    """The backend by which the pods of these networks talk, of the first whose configuration is there."""
+    for network, path in _FLANNEL_CONFIGURATIONS.items():
+        config_map = _read(runner, api, path) if network in networks else None
+        backend = backend_of(json.loads(config_map)) if config_map else None
+        if backend:
+            return backend
+    return None
 
 
 def _read_configuration(runner: Runner, api: Api) -> str:

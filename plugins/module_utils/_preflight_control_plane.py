@@ -11,6 +11,7 @@ from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Seq
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import block_value
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._flannel import backend_from, option_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import parts_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import (
     ERROR,
@@ -70,6 +71,8 @@ class Situation:
     :arg network: the pod network that is wanted; nothing where that is not to be judged.
     :arg proxy_mode: the mode of kube-proxy that is wanted; nothing where that is not to be judged.
     :arg ranges: ranges that are wanted, by their variables; none where they are not to be judged.
+    :arg flannel_backend: the field Backend of flannel's configuration that is wanted; empty where that is not to be
+        judged.
     """
 
     facts: HostFacts = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Situation:
     network: str = ""
     proxy_mode: str = ""
     ranges: Mapping[str, str] = field(default_factory=dict)
+    flannel_backend: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def installed(self) -> tuple[str, ...]:
@@ -377,6 +381,26 @@ def judge_network(situation: Situation) -> Iterator[Comparison]:
             )
 
 
+def judge_backend(situation: Situation) -> Iterator[Comparison]:
+    """flannel goes on with the backend that it has started with, and nodes of two backends do not reach each other."""
+    ready = situation.ready
+    kept = situation.control_planes[ready[0]].get("flannel_backend") if ready else None
+    wanted = backend_from(situation.flannel_backend)
+    if not kept or wanted is None:
+        return
+    kind, options = kept["type"], kept["options"]
+    if kind != wanted.type:
+        found = f"the cluster runs flannel's backend {kind}, and {wanted.type} is wanted"
+        yield Comparison(ready[:1], Observation(found, f"cni_flannel_backend: {kind}"))
+        return
+    names = [name for name, value in wanted.options.items() if options[name] != value]
+    if names:
+        here = _names([option_text(name, options[name]) for name in names])
+        there = _names([option_text(name, wanted.options[name]) for name in names])
+        found = f"the cluster runs flannel's backend {kind} with {here}, and it is wanted with {there}"
+        yield Comparison(ready[:1], Observation(found, f"cni_flannel_backend_options with {here}"))
+
+
 def judge_proxy_mode(situation: Situation) -> Iterator[Comparison]:
     """A node that nobody looks at may have a kernel that cannot follow, and would keep the rules of the former mode."""
     ready = situation.ready
@@ -516,6 +540,21 @@ CONTROL_PLANE_CHECKS = (
             variables=("cluster_cni",),
         ),
         judge_network,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="flannel-backend-change",
+            severity=ERROR,
+            purpose="A running cluster keeps the backend of its flannel, also when canal takes over; with vxlan its "
+            "VNI, Port and GBP as well, and with wireguard its ListenPort, ListenPortV6, Mode and PSK. flannel reads "
+            "them when it starts: nodes that run would keep what they have, new ones and the rules of the firewall "
+            "would have what is wanted, and pods would not reach each other. Other options, such as MTU and "
+            "DirectRouting, may be changed.",
+            remedy="Set the variable to what the cluster has. For another backend build a new cluster, or reset all "
+            "nodes and join them anew.",
+            variables=("cni_flannel_backend", "cni_flannel_backend_options"),
+        ),
+        judge_backend,
     ),
     ControlPlaneCheck(
         Description(

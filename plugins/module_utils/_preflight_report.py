@@ -133,6 +133,7 @@ def build_report(
     network: str = "",
     proxy_mode: str = "",
     ranges: Mapping[str, str] | None = None,
+    flannel_backend: Mapping[str, Any] | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     host_ignore: Mapping[str, Sequence[str]] | None = None,
@@ -148,6 +149,7 @@ def build_report(
     :arg network: the pod network that is wanted.
     :arg proxy_mode: the mode of kube-proxy that is wanted.
     :arg ranges: ranges that are wanted, by their variables.
+    :arg flannel_backend: the field Backend of flannel's configuration that is wanted.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
@@ -166,6 +168,7 @@ def build_report(
         network,
         proxy_mode,
         ranges or {},
+        flannel_backend or {},
     )
     rows = _merge(
         [

@@ -188,6 +188,29 @@ kube_proxy:
     mode: iptables
     strict_arp: false
     former_mode: ""
+flannel_backend:
+  description:
+    - What nodes have to have in common to reach each other through flannel, also that of V(canal); null unless
+      RV(ready), where neither of RV(networks) is at work, and where the configuration is none of flannel's.
+    - While V(canal) takes over from V(flannel), that of V(flannel).
+  returned: success
+  type: dict
+  contains:
+    type:
+      description: The backend.
+      type: str
+    options:
+      description:
+        - With flannel's defaults filled in, C(VNI), C(Port) and C(GBP) of V(vxlan), and C(ListenPort), C(ListenPortV6),
+          C(Mode) and C(PSK) of V(wireguard); empty for all others.
+        - C(PSK) is no more than the first eight digits of the key's SHA-256, and empty where there is none.
+      type: dict
+  sample:
+    type: vxlan
+    options:
+      VNI: 1
+      Port: 8472
+      GBP: false
 """
 
 from typing import Any

@@ -97,6 +97,13 @@ options:
       cluster_service_cidr:
         description: Range of the Services, in the same form.
         type: str
+  flannel_backend:
+    description:
+      - Backend of flannel that is wanted, as the field C(Backend) of its configuration, with C(Type) and options; it is
+        compared with the one of the cluster. Options that are left out have flannel's defaults.
+      - Left empty, nothing is said of it.
+    type: dict
+    default: {}
   extra_findings:
     description: Findings from other sources that belong into the same table.
     type: list

@@ -9,6 +9,8 @@ from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.dual_stack import RANGES
 from tests.e2e.support.phases import Phases
 
+CONFIGURATION = "get configmap kube-flannel-cfg --namespace=kube-flannel --output=jsonpath={.data}"
+
 #: The port of the discard protocol, which nobody serves.
 NOWHERE = {"cni_flannel_manifest_url": "http://127.0.0.1:9/kube-flannel.yml"}
 
@@ -31,3 +33,13 @@ def test_check_mode_on_the_running_cluster_predicts_no_change(cluster: Cluster, 
 def test_a_cluster_of_one_family_does_not_become_dual_stack(cluster: Cluster) -> None:
     refused = cluster.site.run(variables=RANGES)
     refused.require_refusal("range-change", "cluster_pod_cidr", "cluster_service_cidr", "10.244.0.0/16")
+
+
+def test_another_backend_of_flannel_is_refused(cluster: Cluster) -> None:
+    before = cluster.kubectl(CONFIGURATION)
+    assert "vxlan" in before
+
+    refused = cluster.site.run(variables={"cni_flannel_backend": "host-gw"})
+
+    refused.require_refusal("flannel-backend-change", "vxlan", "host-gw", "cni_flannel_backend")
+    assert cluster.kubectl(CONFIGURATION) == before

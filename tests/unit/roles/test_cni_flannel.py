@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._flannel import backend_from, backend_of
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ("cluster", "cni_flannel", "control_plane")
@@ -34,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "small_packets": {"node": PRIMARY, **SMALL_PACKETS},
     "small_packets_dual_stack": {**DUAL_STACK, "node": BOTH, **SMALL_PACKETS},
     "small_packets_wireguard": {**DUAL_STACK, "node": BOTH, **SMALL_PACKETS, "cni_flannel_backend": "wireguard"},
+    "own_port": {"node": PRIMARY, "cni_flannel_backend_options": {"Port": 4790, "VNI": 7}},
 }
 SEEN = {
     "kustomization": "{{ __cni_flannel_kustomization }}",
@@ -41,6 +43,7 @@ SEEN = {
     "no_proxy": "{{ __cluster_no_proxy }}",
     "networking": "{{ __control_plane_cluster.networking }}",
     "overlay_mtu": "{{ __cluster_overlay_mtu | int }}",
+    "flannel": "{{ __cluster_flannel }}",
 }
 
 
@@ -173,6 +176,13 @@ def test_the_preflight_knows_the_largest_packet_of_flannel(
     seen: dict[str, dict[str, Any]], case: str, size: int
 ) -> None:
     assert int(seen[case]["overlay_mtu"]) == size
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_preflight_wants_the_backend_that_the_role_writes(seen: dict[str, dict[str, Any]], case: str) -> None:
+    written = backend_of(patch(seen, case, "ConfigMap"))
+    assert written is not None
+    assert written == backend_from(seen[case]["flannel"])
 
 
 @pytest.mark.parametrize(("case", "addresses"), [("plain", "192.0.2.11"), ("dual_stack", "192.0.2.11,2001:db8::11")])

@@ -130,6 +130,8 @@ RENDERED = (
     "__firewall_all_features",
     "__firewall_prover",
     "__firewall_proven_ports",
+    "__cluster_flannel",
+    "__cluster_overlay_port",
 )
 #: What an earlier task of the run sets; facts and not variables, as in a run.
 EARLIER = (
@@ -215,6 +217,24 @@ def opened(rendered: dict[str, dict[str, Any]], host: str) -> set[str]:
         for rule in chain["rules"]
         if rule["target"] in ("accept", "return") and rule.get("protocol") not in (None, "icmp", "icmpv6")
     } - {"udp/68", "udp/546"}
+
+
+@pytest.mark.parametrize(
+    ("host", "backend", "port"),
+    [
+        ("fresh-w21", {"Type": "vxlan"}, 8472),
+        ("alone-m1", {"Type": "host-gw"}, 0),
+        ("chosen_for_masters-m1", {"Type": "wireguard", "ListenPort": 1024}, 1024),
+        ("chosen_for_masters-w21", {"Type": "wireguard", "ListenPort": 1024}, 1024),
+        ("own_ports-w21", {"Type": "vxlan", "Port": 4790, "MTU": 1400}, 4790),
+        ("own_network-w21", {}, 0),
+    ],
+)
+def test_the_preflight_knows_the_same_backend(
+    rendered: dict[str, dict[str, Any]], host: str, backend: dict[str, Any], port: int
+) -> None:
+    seen = rendered[host]["seen"]
+    assert (seen["__cluster_flannel"], int(seen["__cluster_overlay_port"])) == (backend, port)
 
 
 def sources(rendered: dict[str, dict[str, Any]], host: str, comment: str) -> list[list[str]]:

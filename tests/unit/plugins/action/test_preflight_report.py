@@ -141,6 +141,20 @@ def test_compares_the_ranges_with_those_that_the_cluster_keeps(run):
     assert result["findings"] == []
 
 
+def test_compares_the_backend_with_the_one_that_the_cluster_runs(run):
+    ready = {
+        **{"installed": True, "init_unfinished": False, "ready": True, "ca_cert_hashes": []},
+        "flannel_backend": {"type": "vxlan", "options": {"VNI": 1, "Port": 8472, "GBP": False}},
+    }
+    result, _display = run(control_planes={"m1": ready}, flannel_backend={"Type": "vxlan", "Port": 4790})
+    assert "1 error on 1 host (m1): flannel-backend-change" in result["msg"]
+    result, _display = run(control_planes={"m1": ready}, flannel_backend={"Type": "vxlan", "MTU": 1400})
+    assert result["findings"] == []
+    waived = {"control_planes": {"m1": ready}, "flannel_backend": {"Type": "host-gw"}}
+    result, _display = run(**waived, ignore=["flannel-backend-change"])
+    assert [(row["id"], row["waived"]) for row in result["findings"]] == [("flannel-backend-change", True)]
+
+
 def test_options_are_validated(run):
     with pytest.raises(AnsibleError, match="pods"):
         run(ranges={"pods": "10.244.0.0/16"})

@@ -40,7 +40,12 @@ REFUSED = Result(
 CANAL = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
 FLANNEL = "/api/v1/namespaces/kube-flannel"
 KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
+FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
+CANAL_CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
 NO_CANAL = Result(1, "", 'Error from server (NotFound): daemonsets.apps "canal" not found\n')
+NO_FLANNEL = Result(1, "", 'Error from server (NotFound): namespaces "kube-flannel" not found\n')
+NO_FLANNEL_CONFIG = Result(1, "", 'Error from server (NotFound): configmaps "kube-flannel-cfg" not found\n')
+THERE = Result(0, "{}", "")
 WHY_REFUSED = "The connection to the server 192.0.2.11:6443 was refused"
 
 
@@ -86,6 +91,7 @@ class Host:
             if item["metadata"]["name"] == "kubeadm-config"
         )
         proxy = {"data": {"config.conf": self.fixture_text("kubeadm/kube_proxy_config.conf")}}
+        flannel = {"data": {"net-conf.json": self.fixture_text("flannel/net-conf.json")}}
         nodes = {"kind": "NodeList", "items": json.loads(self.fixture_text("kubectl/nodes.json"))["items"]}
         return [
             (argv("/readyz", server, self.paths.root), Result(0, "ok", "")),
@@ -93,6 +99,7 @@ class Host:
             (argv(CANAL, server, self.paths.root), NO_CANAL),
             (argv(FLANNEL, server, self.paths.root), Result(0, "{}", "")),
             (argv(KUBE_PROXY, server, self.paths.root), Result(0, json.dumps(proxy), "")),
+            (argv(FLANNEL_CONFIG, server, self.paths.root), Result(0, json.dumps(flannel), "")),
             (
                 argv("/api/v1/namespaces/kube-system/configmaps/kubeadm-config", server, self.paths.root),
                 Result(0, json.dumps(config), ""),
@@ -140,6 +147,7 @@ def test_nothing_installed(host: Host) -> None:
         "cluster_configuration": "",
         "networks": [],
         "kube_proxy": None,
+        "flannel_backend": None,
     }
     assert host.asked_etcd == 0
 
@@ -341,20 +349,94 @@ def test_one_line(said: str, line: str) -> None:
     assert one_line(said) == line
 
 
-@pytest.mark.parametrize(
-    ("canal", "flannel", "networks"),
-    [
-        (NO_CANAL, Result(0, "{}", ""), ("flannel",)),
-        (Result(0, "{}", ""), Result(0, "{}", ""), ("canal", "flannel")),
-        (Result(0, "{}", ""), Result(1, "", 'Error from server (NotFound): namespaces "x" not found\n'), ("canal",)),
-    ],
-    ids=["flannel", "one takes over", "canal"],
-)
-def test_networks_at_work(host: Host, canal: Result, flannel: Result, networks: tuple[str, ...]) -> None:
+def read_networks(host: Host, canal: Result, flannel: Result, *configurations: tuple[str, Result]) -> ControlPlane:
+    """The control plane of a cluster with these networks, of which exactly these configurations are asked for."""
     host.install()
-    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), *others = host.answers()
-    found = host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), *others])
-    assert found.networks == networks
+    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), proxy, _config, *others = host.answers()
+    asked = [(argv(path, root=host.paths.root), result) for path, result in configurations]
+    return host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), proxy, *asked, *others])
+
+
+def configured(**backend: Any) -> Result:
+    """A ConfigMap with this backend of flannel."""
+    return Result(0, json.dumps({"data": {"net-conf.json": json.dumps({"Backend": backend})}}), "")
+
+
+VXLAN = {"VNI": 1, "Port": 8472, "GBP": False}
+
+
+@pytest.mark.parametrize(
+    ("canal", "flannel", "configurations", "networks", "backend"),
+    [
+        (
+            NO_CANAL,
+            THERE,
+            [(FLANNEL_CONFIG, configured(Type="vxlan", Port=4790))],
+            ("flannel",),
+            {"type": "vxlan", "options": {**VXLAN, "Port": 4790}},
+        ),
+        (
+            THERE,
+            THERE,
+            [(FLANNEL_CONFIG, configured(Type="vxlan"))],
+            ("canal", "flannel"),
+            {"type": "vxlan", "options": VXLAN},
+        ),
+        (
+            THERE,
+            THERE,
+            [(FLANNEL_CONFIG, NO_FLANNEL_CONFIG), (CANAL_CONFIG, configured(Type="host-gw"))],
+            ("canal", "flannel"),
+            {"type": "host-gw", "options": {}},
+        ),
+        (
+            THERE,
+            NO_FLANNEL,
+            [(CANAL_CONFIG, configured(Type="host-gw"))],
+            ("canal",),
+            {"type": "host-gw", "options": {}},
+        ),
+        (NO_CANAL, NO_FLANNEL, [], (), None),
+        (NO_CANAL, THERE, [(FLANNEL_CONFIG, NO_FLANNEL_CONFIG)], ("flannel",), None),
+        (NO_CANAL, THERE, [(FLANNEL_CONFIG, THERE)], ("flannel",), None),
+        (
+            NO_CANAL,
+            THERE,
+            [(FLANNEL_CONFIG, Result(0, '{"data": {"net-conf.json": "{\\"Backend\\": {"}}', ""))],
+            ("flannel",),
+            None,
+        ),
+    ],
+    ids=[
+        *("flannel", "one takes over", "one has all but taken over", "canal", "neither", "no configuration"),
+        *("another key", "broken"),
+    ],
+)
+def test_networks_at_work(
+    host: Host,
+    canal: Result,
+    flannel: Result,
+    configurations: list[tuple[str, Result]],
+    networks: tuple[str, ...],
+    backend: Any,
+) -> None:
+    found = read_networks(host, canal, flannel, *configurations)
+    assert (found.ready, found.networks, found.as_dict()["flannel_backend"]) == (True, networks, backend)
+
+
+def test_a_key_of_the_backend_is_kept_secret(host: Host) -> None:
+    key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+    found = read_networks(host, NO_CANAL, THERE, (FLANNEL_CONFIG, configured(Type="wireguard", PSK=key)))
+    assert found.as_dict()["flannel_backend"]["type"] == "wireguard"
+    assert key not in json.dumps(found.as_dict())
+
+
+def test_an_api_that_cannot_tell_of_the_backend_is_not_ready(host: Host) -> None:
+    host.install()
+    *before, (asked, _some), _config = host.answers()
+    failed = Result(1, "", "Error from server: etcdserver: request timed out\n")
+    found = host.read([RUNNING, *before, (asked, failed)])
+    assert (found.ready, found.flannel_backend) == (False, None)
 
 
 def test_kube_proxy(host: Host) -> None:
@@ -376,8 +458,8 @@ def test_kube_proxy(host: Host) -> None:
 )
 def test_cluster_without_kube_proxy(host: Host, result: Result) -> None:
     host.install()
-    *before, (asked, _some), config = host.answers()
-    found = host.read([RUNNING, *before, (asked, result), config])
+    *before, (asked, _some), flannel, config = host.answers()
+    found = host.read([RUNNING, *before, (asked, result), flannel, config])
     assert (found.ready, found.kube_proxy) == (True, None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._flannel import backend_from
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_control_plane import (
     CONTROL_PLANE_CHECKS,
     Situation,
@@ -69,11 +70,19 @@ def judge(
     network: str = "",
     proxy_mode: str = "",
     ranges: dict[str, str] | None = None,
+    flannel_backend: dict[str, Any] | None = None,
     **unreachable: tuple[str, ...],
 ) -> dict[tuple[str, str, tuple[str, ...]], Finding]:
     """Findings by id, severity and hosts."""
     situation = Situation(
-        facts or {}, control_planes, Unreachable(**unreachable), etcd_hosts, network, proxy_mode, ranges or {}
+        facts or {},
+        control_planes,
+        Unreachable(**unreachable),
+        etcd_hosts,
+        network,
+        proxy_mode,
+        ranges or {},
+        flannel_backend or {},
     )
     found = {}
     for check in CONTROL_PLANE_CHECKS:
@@ -372,6 +381,72 @@ BOTH = {"m1": at("192.0.2.11"), "w1": at("192.0.2.21")}
 def test_a_change_of_the_network(wanted: str, control_plane: Any, facts: Any, hosts: tuple[str, ...] | None) -> None:
     found = judge({"m1": control_plane}, facts, network=wanted)
     assert [key[2] for key in found if key[0] == "network-change"] == ([hosts] if hosts else [])
+
+
+def backed(kind: str, **options: Any) -> Any:
+    """A ready control plane of a cluster with this backend of flannel, as control_plane_info returns it."""
+    backend = backend_from({"Type": kind, **options})
+    assert backend is not None
+    return {**running("flannel"), "flannel_backend": backend.as_dict()}
+
+
+@pytest.mark.parametrize(
+    ("control_plane", "wanted", "found", "expected"),
+    [
+        (backed("vxlan"), {"Type": "vxlan"}, "", ""),
+        (
+            backed("vxlan"),
+            {"Type": "host-gw"},
+            "the cluster runs flannel's backend vxlan, and host-gw is wanted",
+            "cni_flannel_backend: vxlan",
+        ),
+        (
+            {**backed("host-gw"), "networks": ["canal"]},
+            {"Type": "vxlan"},
+            "the cluster runs flannel's backend host-gw, and vxlan is wanted",
+            "cni_flannel_backend: host-gw",
+        ),
+        (
+            backed("vxlan"),
+            {"Type": "vxlan", "Port": 4790, "VNI": 2},
+            "the cluster runs flannel's backend vxlan with VNI 1 and Port 8472, and it is wanted with VNI 2 and Port "
+            "4790",
+            "cni_flannel_backend_options with VNI 1 and Port 8472",
+        ),
+        (
+            backed("wireguard", PSK="MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+            {"Type": "wireguard", "Mode": "auto"},
+            "the cluster runs flannel's backend wireguard with Mode separate and a PSK whose SHA-256 begins with "
+            "2cf5e6ec, and it is wanted with Mode auto and no PSK",
+            "cni_flannel_backend_options with Mode separate and a PSK whose SHA-256 begins with 2cf5e6ec",
+        ),
+        (backed("vxlan", Port=4790), {"Type": "vxlan", "Port": 4790}, "", ""),
+        (backed("vxlan"), {"Type": "vxlan", "VNI": 1, "Port": 8472, "GBP": False}, "", ""),
+        (backed("vxlan", VNI=1, Port=8472), {"Type": "vxlan"}, "", ""),
+        (backed("vxlan"), {"Type": "vxlan", "MTU": 1400, "DirectRouting": True, "Learning": True}, "", ""),
+        (backed("wireguard"), {"Type": "wireguard", "PersistentKeepaliveInterval": 25}, "", ""),
+        (backed("vxlan"), {}, "", ""),
+        ({**backed("vxlan"), "flannel_backend": None}, {"Type": "host-gw"}, "", ""),
+        (running("flannel"), {"Type": "host-gw"}, "", ""),
+        ({**backed("vxlan"), "ready": False}, {"Type": "host-gw"}, "", ""),
+        ({**backed("vxlan"), "init_unfinished": True}, {"Type": "host-gw"}, "", ""),
+    ],
+    ids=[
+        *("as before", "another", "another, with canal", "options", "a key", "an option as before"),
+        *("defaults that are written", "defaults that were written", "what each node has for itself", "keepalive"),
+        *("not to be judged", "none of flannel's", "not read", "silent", "an init to be completed"),
+    ],
+)
+def test_a_change_of_flannels_backend(control_plane: Any, wanted: dict[str, Any], found: str, expected: str) -> None:
+    findings = judge({"m1": control_plane, "m2": READY}, BOTH, flannel_backend=wanted)
+    texts = {key: (finding.found, finding.expected) for key, finding in findings.items() if "backend" in key[0]}
+    assert texts == ({("flannel-backend-change", "error", ("m1",)): (found, expected)} if found else {})
+
+
+def test_canal_takes_over_with_the_backend_of_flannel_alone() -> None:
+    found = judge({"m1": backed("vxlan")}, BOTH, network="canal", flannel_backend={"Type": "host-gw"})
+    assert set(found) == {("flannel-backend-change", "error", ("m1",))}
+    assert judge({"m1": backed("vxlan")}, BOTH, network="canal", flannel_backend={"Type": "vxlan"}) == {}
 
 
 def proxied(mode: str, former: str = "", **changes: Any) -> Any:
