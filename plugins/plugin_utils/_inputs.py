@@ -500,7 +500,7 @@ COMMON_VARIABLES = (
 )
 
 #: Variables that must be the same on all control plane hosts; workers never look at them.
-CONTROL_PLANE_VARIABLES = ("control_plane_external_etcd",)
+CONTROL_PLANE_VARIABLES = ("cni_flannel_backend", "cni_flannel_backend_options", "control_plane_external_etcd")
 
 
 def check_common_values(

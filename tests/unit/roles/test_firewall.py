@@ -58,6 +58,7 @@ def proxied(running: dict[str, Any], mode: str, former: str = "") -> dict[str, A
 
 MEMBERS = {"members": [{"peer_urls": ["https://192.0.2.1:2380"]}, {"peer_urls": ["https://192.0.2.3:2380"]}]}
 RUNNING = {"installed": True, "ready": True, "joined": True, "nodes": NODES, "etcd": MEMBERS}
+OWN_VXLAN = {"type": "vxlan", "options": {"VNI": 1, "Port": 4790, "GBP": False}}
 FRESH = [master(1), master(2)]
 MASTERS = [master(1, **RUNNING), master(2, **RUNNING)]
 WORKERS = [host(21, "w21"), host(22, "w22")]
@@ -116,6 +117,11 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any
         MASTERS,
         WORKERS,
         {"cni_flannel_backend_options": {"Port": 4790, "MTU": 1400}, "firewall_node_port_range": "20000:20100"},
+    ),
+    "other_backend": (
+        [master(1, **RUNNING, flannel_backend=OWN_VXLAN), master(2, **RUNNING, flannel_backend=OWN_VXLAN)],
+        WORKERS,
+        {"cni_flannel_backend": "wireguard"},
     ),
     "dual_stack": (FRESH, WORKERS, {"cluster_pod_cidr": "10.244.0.0/16,fd00:10::/56"}),
     "not_over_ssh": ([{**FRESH[0], **NO_SESSION, "firewall_ssh_ports": [2022]}], [], {}),
@@ -272,6 +278,7 @@ IPVS_PORTS = {"tcp/30000:32767", "udp/30000:32767"}
         ("chosen_for_masters-m1", {"tcp/22", "tcp/6443", "tcp/10250", "udp/1024,51821"}),
         ("chosen_for_masters-w21", {"tcp/22", "tcp/10250", "udp/1024,51821"}),
         ("own_ports-w21", {"tcp/22", "tcp/10250", "udp/4790"}),
+        ("other_backend-w21", {"tcp/22", "tcp/10250", "udp/4790"}),
         ("not_over_ssh-m1", {"tcp/2022", "tcp/6443", "tcp/2379,2380", "tcp/10250", "udp/8472"}),
     ],
 )
