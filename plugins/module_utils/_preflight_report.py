@@ -133,6 +133,8 @@ def build_report(
     network: str = "",
     proxy_mode: str = "",
     ranges: Mapping[str, str] | None = None,
+    configurations: Mapping[str, Mapping[str, Any]] | None = None,
+    kept_configurations: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     host_ignore: Mapping[str, Sequence[str]] | None = None,
@@ -148,6 +150,8 @@ def build_report(
     :arg network: the pod network that is wanted.
     :arg proxy_mode: the mode of kube-proxy that is wanted.
     :arg ranges: ranges that are wanted, by their variables.
+    :arg configurations: what the operator has written for kubeadm, by variable.
+    :arg kept_configurations: what the cluster keeps in their place, by host and variable.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
@@ -166,6 +170,8 @@ def build_report(
         network,
         proxy_mode,
         ranges or {},
+        configurations=configurations or {},
+        kept_configurations=kept_configurations or {},
     )
     rows = _merge(
         [
