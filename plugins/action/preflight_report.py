@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
@@ -20,6 +20,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_rep
     Report,
     build_report,
     render,
+)
+from ansible_collections.groundplane.kubeadm.plugins.plugin_utils._configurations import (
+    kept_configurations,
+    written_configurations,
 )
 
 _ARGUMENTS = {
@@ -43,6 +47,7 @@ _ARGUMENTS = {
         "options": {name: {"type": "str"} for name in ("cluster_pod_cidr", "cluster_service_cidr")},
     },
     "flannel_backend": {"type": "dict", "default": {}},
+    "configuring_host": {"type": "str", "default": ""},
     "extra_findings": {
         "type": "list",
         "elements": "dict",
@@ -83,6 +88,8 @@ class ActionModule(ActionBase):
             proxy_mode=arguments["proxy_mode"],
             ranges={name: text for name, text in arguments["ranges"].items() if text},
             flannel_backend=arguments["flannel_backend"],
+            configurations=self._written(arguments["configuring_host"], task_vars or {}),
+            kept_configurations=kept_configurations(arguments["control_planes"]),
             extra=arguments["extra_findings"],
             ignore=arguments["ignore"],
             host_ignore=arguments["host_ignore"],
@@ -98,6 +105,10 @@ class ActionModule(ActionBase):
         else:
             result.update(changed=written, counts=report.counts, findings=report.findings)
         return result
+
+    def _written(self, host: str, variables: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """What a host's variables say for kubeadm."""
+        return written_configurations(variables["hostvars"][host]) if host else {}
 
     def _width(self) -> int:
         """Columns of the terminal; Ansible measured it before this worker process lost it."""

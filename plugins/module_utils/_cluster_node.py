@@ -47,6 +47,11 @@ _ETCD_MANIFEST = "etc/kubernetes/manifests/etcd.yaml"
 # for the very node that is to go.
 _LOCAL_KUBECONFIG = "etc/kubernetes/controller-manager.conf"
 
+_WITHOUT_DRAIN = (
+    "remove the node without draining it (playbooks/remove_node.yml -e remove_node_drain=false, playbooks/reset.yml "
+    "-e reset_drain=false; drain false of this module)"
+)
+
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HELD_BACK = re.compile(r'^error when evicting pods/"([^"]+)" -n "([^"]+)" .*disruption budget', re.MULTILINE)
 # The first of pods that could not be evicted in time, the second of pods that were and have not ended.
@@ -312,7 +317,7 @@ def _refuse_drain(api: _Api, request: RemovalRequest) -> None:
         raise GroundplaneError(
             f"the node {request.name} cannot be drained: {_drain_error(result)}",
             expected="pods that a controller starts again elsewhere",
-            remedy="delete the pods named, or remove the node without draining it (drain: false); nothing was changed",
+            remedy=f"delete the pods named, or {_WITHOUT_DRAIN}; nothing was changed",
         )
 
 
@@ -369,7 +374,7 @@ def _drain_failure(request: RemovalRequest, result: Result) -> GroundplaneError:
     return GroundplaneError(
         f"the node {request.name} could not be drained: {_drain_error(result)}",
         expected=f"a node without pods after {request.drain_timeout} seconds",
-        remedy=f"see what keeps the pods, or remove the node without draining it (drain: false); {cordoned}",
+        remedy=f"see what keeps the pods, or {_WITHOUT_DRAIN}; {cordoned}",
     )
 
 

@@ -14,6 +14,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster impor
     ADMIN_KUBECONFIG,
     Node,
     cluster_configuration,
+    kubelet_configuration,
     node_of,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Runner
@@ -30,6 +31,7 @@ _READYZ = "/readyz"
 _NODES = "/api/v1/nodes"
 _KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 _KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+_KUBELET_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"
 
 #: What each pod network that the cluster may run is known by.
 NETWORKS = {
@@ -96,6 +98,7 @@ class ControlPlane:
     :arg address: where the API server listens for the other hosts.
     :arg etcd: None where no etcd here can be asked.
     :arg configuration: the ClusterConfiguration that the cluster keeps, in YAML.
+    :arg kubelet_configuration: the KubeletConfiguration that the cluster keeps, likewise.
     :arg networks: pod networks of this collection that the cluster runs; two while one takes over from the other.
     :arg kube_proxy: None where kube-proxy is none of kubeadm's.
     :arg flannel_backend: None where the cluster runs no flannel that can be read.
@@ -111,6 +114,7 @@ class ControlPlane:
     etcd: EtcdView | None = None
     nodes: tuple[Node, ...] = ()
     configuration: str = ""
+    kubelet_configuration: str = ""
     networks: tuple[str, ...] = ()
     kube_proxy: KubeProxy | None = None
     flannel_backend: Backend | None = None
@@ -137,6 +141,8 @@ class ControlPlane:
             },
             "nodes": [{**node._asdict(), "addresses": list(node.addresses)} for node in self.nodes],
             "cluster_configuration": self.configuration,
+            "kubelet_configuration": self.kubelet_configuration,
+            "kube_proxy_configuration": self.kube_proxy.configuration.text if self.kube_proxy else "",
             "networks": list(self.networks),
             "kube_proxy": self.kube_proxy.as_dict() if self.kube_proxy else None,
             "flannel_backend": self.flannel_backend.as_dict() if self.flannel_backend else None,
@@ -221,6 +227,7 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         api.get(runner, _READYZ)
         nodes = json.loads(api.get(runner, _NODES))["items"]
         networks = tuple(name for name, path in NETWORKS.items() if _read(runner, api, path) is not None)
+        kubelet = _read(runner, api, _KUBELET_CONFIG)
         kube_proxy = _read(runner, api, _KUBE_PROXY)
         backend = _read_backend(runner, api, networks)
     except CommandError as error:
@@ -230,6 +237,7 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         ready=True,
         nodes=tuple(sorted(node_of(node) for node in nodes)),
         configuration=_read_configuration(runner, api),
+        kubelet_configuration=kubelet_configuration(json.loads(kubelet)) if kubelet else "",
         networks=networks,
         kube_proxy=kube_proxy_of(json.loads(kube_proxy)) if kube_proxy else None,
         flannel_backend=backend,

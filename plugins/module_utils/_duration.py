@@ -10,9 +10,9 @@ from datetime import timedelta
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
 
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PART = r"(?P<number>\d+(?:\.\d+)?)(?P<unit>h|ms|m|s)"
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+")
+_SECONDS = {"h": 3600.0, "ms": 1e-3, "m": 60.0, "s": 1.0, "us": 1e-6, "\u00b5s": 1e-6}
+_PART = rf"(?P<number>\d+(?:\.\d+)?)(?P<unit>{'|'.join(_SECONDS)})"
+_DURATION = re.compile(rf"(?:\d+(?:\.\d+)?(?:{'|'.join(_SECONDS)}))+")
 
 
 def parse_duration(text: str, name: str) -> timedelta:

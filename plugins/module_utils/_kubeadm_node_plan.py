@@ -20,7 +20,10 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._kubeadm_node_state import HostState
 
-_RESET_FIRST = "run this module with state reset on this host first, if nothing on it is needed any more"
+_RESET_FIRST = (
+    "reset this host first (playbooks/reset.yml --limit HOST; state reset of this module), if nothing on it is needed "
+    "any more"
+)
 _NOTHING = "nothing of kubeadm is on this host"
 _POD_NETWORK = "remains of a pod network"
 _UNKNOWN = "an unknown address"

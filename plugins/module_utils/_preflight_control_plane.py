@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import block_value
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._configuration_drift import DOCUMENTS, drift
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._etcd import Member
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._flannel import backend_from, option_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._node_address import parts_of
@@ -33,6 +34,7 @@ _RESTORE = (
 )
 # What kubeadm calls the ranges in the configuration that the cluster keeps.
 _RANGES = {"cluster_pod_cidr": "podSubnet", "cluster_service_cidr": "serviceSubnet"}
+_LISTED_DIFFERENCES = 5
 
 
 class Unreachable(NamedTuple):
@@ -73,6 +75,8 @@ class Situation:
     :arg ranges: ranges that are wanted, by their variables; none where they are not to be judged.
     :arg flannel_backend: the field Backend of flannel's configuration that is wanted; empty where that is not to be
         judged.
+    :arg configurations: what the operator has written for kubeadm, by variable; none where it is not to be judged.
+    :arg kept_configurations: what clusters keep in their place, by host and variable.
     """
 
     facts: HostFacts = field(default_factory=dict)
@@ -83,6 +87,8 @@ class Situation:
     proxy_mode: str = ""
     ranges: Mapping[str, str] = field(default_factory=dict)
     flannel_backend: Mapping[str, Any] = field(default_factory=dict)
+    configurations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kept_configurations: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def installed(self) -> tuple[str, ...]:
@@ -444,6 +450,25 @@ def _networks(text: str) -> list[str]:
     return found
 
 
+def judge_configurations(situation: Situation) -> Iterator[Comparison]:
+    """Whoever writes a field takes it to be in force; kubeadm reads it when it makes a cluster, and never again."""
+    for host in situation.ready[:1]:
+        for document in DOCUMENTS:
+            kept = situation.kept_configurations.get(host, {}).get(document.variable, {})
+            differences = drift(document, situation.configurations.get(document.variable, {}), kept)
+            more = len(differences) - _LISTED_DIFFERENCES
+            listed = [*differences[:_LISTED_DIFFERENCES], *([f"and {more} more"] if more > 0 else [])]
+            if differences:
+                yield Comparison(
+                    (host,),
+                    Observation(
+                        f"{document.variable} is not in force: {'; '.join(listed)}",
+                        "the same in the cluster; the variable counts when that is made, and no run changes it later",
+                        remedy=document.remedy,
+                    ),
+                )
+
+
 CONTROL_PLANE_CHECKS = (
     ControlPlaneCheck(
         Description(
@@ -578,5 +603,19 @@ CONTROL_PLANE_CHECKS = (
             variables=("cluster_pod_cidr", "cluster_service_cidr"),
         ),
         judge_ranges,
+    ),
+    ControlPlaneCheck(
+        Description(
+            id="configuration-drift",
+            severity=WARNING,
+            purpose="A running cluster has what is written in the variables of kubeadm's configuration. They count "
+            "when the cluster is made; of what is changed in them later a run only says that it is not in force. A "
+            "field that is taken out of them is not missed.",
+            remedy="Write it into the ConfigMap of namespace kube-system that is named (kubeadm-config, kubelet-config "
+            "or kube-proxy) and bring it to the nodes one after the other, as docs/troubleshooting.md has it; or set "
+            "the variable back.",
+            variables=tuple(document.variable for document in DOCUMENTS),
+        ),
+        judge_configurations,
     ),
 )

@@ -134,6 +134,8 @@ def build_report(
     proxy_mode: str = "",
     ranges: Mapping[str, str] | None = None,
     flannel_backend: Mapping[str, Any] | None = None,
+    configurations: Mapping[str, Mapping[str, Any]] | None = None,
+    kept_configurations: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     ignore: Sequence[str] = (),
     host_ignore: Mapping[str, Sequence[str]] | None = None,
@@ -150,6 +152,8 @@ def build_report(
     :arg proxy_mode: the mode of kube-proxy that is wanted.
     :arg ranges: ranges that are wanted, by their variables.
     :arg flannel_backend: the field Backend of flannel's configuration that is wanted.
+    :arg configurations: what the operator has written for kubeadm, by variable.
+    :arg kept_configurations: what the cluster keeps in their place, by host and variable.
     :arg extra: further findings, each with its hosts.
     :arg ignore: ids of checks that are waived on every host.
     :arg host_ignore: further ones by host; a finding that names several hosts together is waived where all of them
@@ -168,7 +172,9 @@ def build_report(
         network,
         proxy_mode,
         ranges or {},
-        flannel_backend or {},
+        flannel_backend=flannel_backend or {},
+        configurations=configurations or {},
+        kept_configurations=kept_configurations or {},
     )
     rows = _merge(
         [

@@ -161,6 +161,18 @@ cluster_configuration:
   returned: success
   type: str
   sample: "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"
+kubelet_configuration:
+  description: C(KubeletConfiguration) that the cluster keeps for all nodes, in YAML; empty unless RV(ready).
+  returned: success
+  type: str
+  sample: "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+kube_proxy_configuration:
+  description:
+    - C(KubeProxyConfiguration) that the cluster keeps, in YAML.
+    - Empty unless RV(ready), and where kubeadm has deployed no kube-proxy.
+  returned: success
+  type: str
+  sample: "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
 networks:
   description:
     - Pod networks of this collection that are at work in the cluster, V(canal) and V(flannel); empty unless RV(ready).

@@ -104,6 +104,16 @@ options:
       - Left empty, nothing is said of it.
     type: dict
     default: {}
+  configuring_host:
+    description:
+      - Control plane host whose variables C(control_plane_cluster_configuration),
+        C(control_plane_kubelet_configuration) and C(control_plane_kube_proxy_configuration) are compared with what the
+        cluster keeps.
+      - Nothing is said of a variable that takes what is known later in the run, and of fields that are null, empty
+        text, an empty list or an empty dictionary.
+      - Left empty, nothing is compared.
+    type: str
+    default: ""
   extra_findings:
     description: Findings from other sources that belong into the same table.
     type: list

@@ -41,12 +41,12 @@ def run(monkeypatch, make_action):
     """Run the action and return its result and what it showed."""
     monkeypatch.delenv("COLUMNS", raising=False)
 
-    def execute(*findings, check_mode=False, **arguments):
+    def execute(*findings, check_mode=False, variables=None, **arguments):
         arguments = {"results": {"a": {"findings": list(findings), "facts": FACTS}}, **arguments}
         action = make_action(ActionModule, arguments, check_mode=check_mode)
         display = FakeDisplay()
         monkeypatch.setattr(action, "_display", display)
-        return action.run(task_vars={}), display
+        return action.run(task_vars=variables or {}), display
 
     return execute
 
@@ -153,6 +153,33 @@ def test_compares_the_backend_with_the_one_that_the_cluster_runs(run):
     waived = {"control_planes": {"m1": ready}, "flannel_backend": {"Type": "host-gw"}}
     result, _display = run(**waived, ignore=["flannel-backend-change"])
     assert [(row["id"], row["waived"]) for row in result["findings"]] == [("flannel-backend-change", True)]
+
+
+def test_compares_what_is_written_with_what_the_cluster_keeps(run, fixture_text):
+    ready = {
+        **{"installed": True, "init_unfinished": False, "ready": True, "ca_cert_hashes": []},
+        "cluster_configuration": fixture_text("kubeadm/kept_cluster_configuration.conf"),
+        "kubelet_configuration": "maxPods: [",
+        "kube_proxy_configuration": "- a list",
+    }
+    environment = {"extraEnvs": [{"name": "HTTP_PROXY", "value": "s3cret"}]}
+    written = {
+        "control_plane_cluster_configuration": {"apiServer": {**environment, "certSANs": ["api.example.org"]}},
+        "control_plane_kubelet_configuration": {"maxPods": 200},
+        "control_plane_kube_proxy_configuration": {"portRange": "1-2"},
+    }
+    configured = {"configuring_host": "m2", "variables": {"hostvars": {"m2": written}}}
+    result, display = run(control_planes={"m1": ready, "m2": ready}, **configured)
+    (row,) = result["findings"]
+    assert (row["id"], row["severity"], row["hosts"]) == ("configuration-drift", "warning", ["m1"])
+    assert row["found"] == (
+        "control_plane_cluster_configuration is not in force: apiServer.extraEnvs HTTP_PROXY: another, wanted one that "
+        "is not shown"
+    )
+    assert "secret" not in str(display.lines)
+    result, _display = run(control_planes={"m1": ready}, **configured, ignore=["configuration-drift"])
+    assert result["counts"] == {"errors": 0, "warnings": 0, "waived": 1}
+    assert run(control_planes={"m1": ready})[0]["findings"] == []
 
 
 def test_options_are_validated(run):

@@ -398,7 +398,8 @@ class TestRun:
         refused = Result(1, "", fixture_text("kubectl/drain_no_controller.stderr"))
         commands = [*reading(fixture_text), *trying_to_drain("worker-1", refused)]
         with pytest.raises(
-            GroundplaneError, match=r"declare no controller .*: default/lonely\. .* nothing was changed"
+            GroundplaneError,
+            match=r"declare no controller .*: default/lonely\. .*-e reset_drain=false; .* nothing was changed",
         ):
             run(root, commands, "worker-1")
 
@@ -431,7 +432,7 @@ class TestRun:
     def test_drain_that_fails_for_no_known_reason(self, root: Path, fixture_text: FixtureText) -> None:
         refused = Result(1, "", "connection refused\n")
         commands = [*reading(fixture_text), *trying_to_drain("worker-1"), *draining(fixture_text, "worker-1", refused)]
-        with pytest.raises(GroundplaneError, match="could not be drained: connection refused"):
+        with pytest.raises(GroundplaneError, match="could not be drained: connection refused.*remove_node_drain=false"):
             run(root, commands, "worker-1")
 
     def test_etcd_may_need_a_while(self, root: Path, fixture_text: FixtureText) -> None:

@@ -39,6 +39,7 @@ REFUSED = Result(
 )
 CANAL = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
 FLANNEL = "/api/v1/namespaces/kube-flannel"
+KUBELET = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"
 KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
 CANAL_CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
@@ -90,6 +91,7 @@ class Host:
             for item in json.loads(self.fixture_text("kubectl/kubeadm_config.json"))["items"]
             if item["metadata"]["name"] == "kubeadm-config"
         )
+        kubelet = {"data": {"kubelet": self.fixture_text("kubeadm/kept_kubelet_configuration.conf")}}
         proxy = {"data": {"config.conf": self.fixture_text("kubeadm/kube_proxy_config.conf")}}
         flannel = {"data": {"net-conf.json": self.fixture_text("flannel/net-conf.json")}}
         nodes = {"kind": "NodeList", "items": json.loads(self.fixture_text("kubectl/nodes.json"))["items"]}
@@ -98,6 +100,7 @@ class Host:
             (argv("/api/v1/nodes", server, self.paths.root), Result(0, json.dumps(nodes), "")),
             (argv(CANAL, server, self.paths.root), NO_CANAL),
             (argv(FLANNEL, server, self.paths.root), Result(0, "{}", "")),
+            (argv(KUBELET, server, self.paths.root), Result(0, json.dumps(kubelet), "")),
             (argv(KUBE_PROXY, server, self.paths.root), Result(0, json.dumps(proxy), "")),
             (argv(FLANNEL_CONFIG, server, self.paths.root), Result(0, json.dumps(flannel), "")),
             (
@@ -145,6 +148,8 @@ def test_nothing_installed(host: Host) -> None:
         "etcd": {"external": False, "leader": False, "members": []},
         "nodes": [],
         "cluster_configuration": "",
+        "kubelet_configuration": "",
+        "kube_proxy_configuration": "",
         "networks": [],
         "kube_proxy": None,
         "flannel_backend": None,
@@ -195,6 +200,8 @@ def test_ready(host: Host, fixture_text: FixtureText) -> None:
         ],
     }
     assert "controlPlaneEndpoint: 10.77.5.11:6443" in found["cluster_configuration"]
+    assert found["kubelet_configuration"] == fixture_text("kubeadm/kept_kubelet_configuration.conf")
+    assert found["kube_proxy_configuration"] == fixture_text("kubeadm/kube_proxy_config.conf")
     assert json.loads(json.dumps(found)) == found
 
 
@@ -461,6 +468,23 @@ def test_cluster_without_kube_proxy(host: Host, result: Result) -> None:
     *before, (asked, _some), flannel, config = host.answers()
     found = host.read([RUNNING, *before, (asked, result), flannel, config])
     assert (found.ready, found.kube_proxy) == (True, None)
+    assert found.as_dict()["kube_proxy_configuration"] == ""
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result(1, "", 'Error from server (NotFound): configmaps "kubelet-config" not found\n'),
+        Result(0, "{}", ""),
+        Result(0, '{"data": {"kubelet-1.22": "x"}}', ""),
+    ],
+    ids=["none", "without data", "of another name"],
+)
+def test_cluster_without_a_configuration_of_the_kubelets(host: Host, result: Result) -> None:
+    host.install()
+    *before, (asked, _some), proxy, config = host.answers()
+    found = host.read([RUNNING, *before, (asked, result), proxy, config])
+    assert (found.ready, found.kubelet_configuration) == (True, "")
 
 
 def test_an_api_that_cannot_tell_of_a_network_is_not_ready(host: Host) -> None:

@@ -19,6 +19,8 @@ DURATIONS = [
     ("1.5h", timedelta(minutes=90), "1h30m0s"),
     ("24h", timedelta(days=1), "24h0m0s"),
     ("1s500ms", timedelta(seconds=1.5), "1s"),
+    ("1s500us", timedelta(seconds=1, microseconds=500), "1s"),
+    ("2s500\u00b5s", timedelta(seconds=2, microseconds=500), "2s"),
 ]
 
 

@@ -115,7 +115,11 @@ INIT_REFUSALS = {
         replace(INTERRUPTED, record=InitRecord("other"), kubelet_rotates=True),
         *(SILENT, None, "come as far as a working cluster"),
     ),
-    "silent control plane": (MASTER, SILENT, None, "does not answer: connection refused"),
+    "silent control plane": (
+        MASTER,
+        SILENT,
+        *(None, r"does not answer: connection refused.*playbooks/reset\.yml --limit HOST; state reset of this module"),
+    ),
     "stopped control plane": (
         replace(MASTER, kubelet_running=False),
         SILENT,

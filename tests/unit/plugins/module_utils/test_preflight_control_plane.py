@@ -14,6 +14,7 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_con
     CONTROL_PLANE_CHECKS,
     Situation,
     Unreachable,
+    judge_configurations,
 )
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._preflight_model import Finding
 
@@ -71,6 +72,8 @@ def judge(
     proxy_mode: str = "",
     ranges: dict[str, str] | None = None,
     flannel_backend: dict[str, Any] | None = None,
+    configurations: dict[str, Any] | None = None,
+    kept_configurations: dict[str, Any] | None = None,
     **unreachable: tuple[str, ...],
 ) -> dict[tuple[str, str, tuple[str, ...]], Finding]:
     """Findings by id, severity and hosts."""
@@ -82,7 +85,9 @@ def judge(
         network,
         proxy_mode,
         ranges or {},
-        flannel_backend or {},
+        flannel_backend=flannel_backend or {},
+        configurations=configurations or {},
+        kept_configurations=kept_configurations or {},
     )
     found = {}
     for check in CONTROL_PLANE_CHECKS:
@@ -529,3 +534,58 @@ def test_says_which_ranges_the_cluster_has() -> None:
     finding = found["range-change", "error", ("m1",)]
     assert finding.found == "the cluster has 10.244.0.0/16, and cluster_pod_cidr is 10.0.0.0/8"
     assert finding.expected == "cluster_pod_cidr: 10.244.0.0/16"
+
+
+KEPT = {
+    "control_plane_cluster_configuration": {"apiVersion": "kubeadm.k8s.io/v1beta4", "apiServer": {}},
+    "control_plane_kubelet_configuration": {"apiVersion": "kubelet.config.k8s.io/v1beta1", "maxPods": 110},
+    "control_plane_kube_proxy_configuration": {},
+}
+
+
+def gates(number: int) -> Any:
+    """What the operator has written of this many feature gates."""
+    return {"control_plane_cluster_configuration": {"featureGates": {f"G{count}": True for count in range(number)}}}
+
+
+def test_what_is_written_and_not_in_force() -> None:
+    wanted = {
+        "control_plane_cluster_configuration": {
+            "apiServer": {"extraArgs": [{"name": "audit-log-path", "value": "/a"}]}
+        },
+        "control_plane_kubelet_configuration": {"maxPods": 200},
+        "control_plane_kube_proxy_configuration": {"nodePortAddresses": ["primary"]},
+    }
+    situation = Situation({}, {"m1": READY, "m2": READY}, configurations=wanted, kept_configurations={"m1": KEPT})
+    cluster, kubelet = judge_configurations(situation)
+    assert (cluster.hosts, kubelet.hosts) == (("m1",), ("m1",))
+    assert cluster.observation.found == (
+        "control_plane_cluster_configuration is not in force: apiServer.extraArgs audit-log-path: none, wanted /a"
+    )
+    assert "ConfigMap kubeadm-config" in cluster.observation.remedy
+    assert kubelet.observation.found == "control_plane_kubelet_configuration is not in force: maxPods: 110, wanted 200"
+    assert "kubeadm upgrade node phase kubelet-config" in kubelet.observation.remedy
+    found = judge({"m1": READY}, configurations=gates(1), kept_configurations={"m1": KEPT})
+    assert set(found) == {("configuration-drift", "warning", ("m1",))}
+
+
+@pytest.mark.parametrize(("number", "end"), [(5, "G4: none, wanted true"), (7, "G4: none, wanted true; and 2 more")])
+def test_the_first_differences_are_listed(number: int, end: str) -> None:
+    (finding,) = judge({"m1": READY}, configurations=gates(number), kept_configurations={"m1": KEPT}).values()
+    assert finding.found.endswith("featureGates." + end)
+    assert finding.found.count(", wanted true") == 5
+
+
+@pytest.mark.parametrize(
+    ("control_plane", "wanted", "kept"),
+    [
+        pytest.param(READY, {}, {"m1": KEPT}, id="nothing is written"),
+        pytest.param(READY, gates(1), {}, id="what the cluster keeps is not known"),
+        pytest.param(SILENT, gates(1), {"m1": {}}, id="no API server is ready"),
+        pytest.param(FRESH, gates(1), {"m1": {}}, id="the cluster is still to be made"),
+        pytest.param({**READY, "init_unfinished": True}, gates(1), {"m1": KEPT}, id="an init to be completed"),
+    ],
+)
+def test_nothing_to_say_of_the_configuration(control_plane: Any, wanted: Any, kept: Any) -> None:
+    found = judge({"m1": control_plane}, configurations=wanted, kept_configurations=kept)
+    assert "configuration-drift" not in {name for name, _severity, _hosts in found}
