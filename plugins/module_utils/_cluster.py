@@ -92,11 +92,6 @@ def cluster_configuration(kubeadm_config: dict[str, Any]) -> str:
     return text
 
 
-def kubelet_configuration(kubelet_config: dict[str, Any]) -> str:
-    """The KubeletConfiguration, as YAML, in the ConfigMap kubelet-config; empty where it has none."""
-    return str((kubelet_config.get("data") or {}).get("kubelet") or "")
-
-
 def block_value(text: str, *path: str) -> str:
     """Scalar at a path of keys in YAML that kubeadm itself wrote (block style, two spaces); empty when absent."""
     for depth, key in enumerate(path):

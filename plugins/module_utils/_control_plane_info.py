@@ -8,15 +8,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Collection, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
-from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import (
-    ADMIN_KUBECONFIG,
-    Node,
-    cluster_configuration,
-    kubelet_configuration,
-    node_of,
-)
+from ansible_collections.groundplane.kubeadm.plugins.module_utils._cluster import ADMIN_KUBECONFIG, Node, node_of
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._command import CommandError, Runner
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._document import read_text
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._errors import GroundplaneError
@@ -29,21 +23,15 @@ from ansible_collections.groundplane.kubeadm.plugins.module_utils._waiting impor
 
 _READYZ = "/readyz"
 _NODES = "/api/v1/nodes"
-_KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
-_KUBEADM_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
-_KUBELET_CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"
+# All at once, and not one by one: kubectl takes longer to start than to fetch them.
+_CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 #: What each pod network that the cluster may run is known by.
 NETWORKS = {
     "canal": "/apis/apps/v1/namespaces/kube-system/daemonsets/canal",
     "flannel": "/api/v1/namespaces/kube-flannel",
 }
-# Where each keeps the configuration of its flannel. While canal takes over from flannel both are there, and flannel's
-# counts: nodes on which canal is not up yet run by it, and canal's was made from variables that were compared with it.
-_FLANNEL_CONFIGURATIONS = {
-    "flannel": "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg",
-    "canal": "/api/v1/namespaces/kube-system/configmaps/canal-config",
-}
+_FLANNEL_CONFIGURATION = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
 _NOT_FOUND = "Error from server (NotFound): "
 
 # A ready API server answers at once. One whose etcd is silent needs two seconds to say so, and a frozen one never does.
@@ -227,20 +215,23 @@ def _answer(runner: Runner, api: Api, known: ControlPlane) -> ControlPlane:
         api.get(runner, _READYZ)
         nodes = json.loads(api.get(runner, _NODES))["items"]
         networks = tuple(name for name, path in NETWORKS.items() if _read(runner, api, path) is not None)
-        kubelet = _read(runner, api, _KUBELET_CONFIG)
-        kube_proxy = _read(runner, api, _KUBE_PROXY)
-        backend = _read_backend(runner, api, networks)
+        flannel = _read(runner, api, _FLANNEL_CONFIGURATION) if "flannel" in networks else None
+        config_maps = json.loads(api.get(runner, _CONFIG_MAPS))["items"]
     except CommandError as error:
         return replace(known, message=one_line(error.result.stderr or error.result.stdout))
+    system = {config_map["metadata"]["name"]: config_map for config_map in config_maps}
+    # While canal takes over from flannel both have a configuration, and flannel's counts: nodes on which canal is not
+    # up yet run by it, and canal's was made from variables that were compared with it.
+    backend = backend_of(json.loads(flannel)) if flannel else None
     return replace(
         known,
         ready=True,
         nodes=tuple(sorted(node_of(node) for node in nodes)),
-        configuration=_read_configuration(runner, api),
-        kubelet_configuration=kubelet_configuration(json.loads(kubelet)) if kubelet else "",
+        configuration=_text(system, "kubeadm-config", "ClusterConfiguration"),
+        kubelet_configuration=_text(system, "kubelet-config", "kubelet"),
         networks=networks,
-        kube_proxy=kube_proxy_of(json.loads(kube_proxy)) if kube_proxy else None,
-        flannel_backend=backend,
+        kube_proxy=kube_proxy_of(system.get("kube-proxy", {})),
+        flannel_backend=backend or (backend_of(system.get("canal-config", {})) if "canal" in networks else None),
     )
 
 
@@ -254,22 +245,9 @@ def _read(runner: Runner, api: Api, path: str) -> str | None:
         raise
 
 
-def _read_backend(runner: Runner, api: Api, networks: Collection[str]) -> Backend | None:
-    """The backend by which the pods of these networks talk, of the first whose configuration is there."""
-    for network, path in _FLANNEL_CONFIGURATIONS.items():
-        config_map = _read(runner, api, path) if network in networks else None
-        backend = backend_of(json.loads(config_map)) if config_map else None
-        if backend:
-            return backend
-    return None
-
-
-def _read_configuration(runner: Runner, api: Api) -> str:
-    """The ClusterConfiguration, empty where the cluster has none."""
-    try:
-        return cluster_configuration(json.loads(api.get(runner, _KUBEADM_CONFIG)))
-    except (CommandError, KeyError):
-        return ""
+def _text(config_maps: Mapping[str, Mapping[str, Any]], name: str, key: str) -> str:
+    """What a ConfigMap has under a key; empty where there is no such ConfigMap or key."""
+    return str((config_maps.get(name, {}).get("data") or {}).get(key) or "")
 
 
 def _read_kubelet(runner: Runner) -> Kubelet:

@@ -39,10 +39,8 @@ REFUSED = Result(
 )
 CANAL = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
 FLANNEL = "/api/v1/namespaces/kube-flannel"
-KUBELET = "/api/v1/namespaces/kube-system/configmaps/kubelet-config"
-KUBE_PROXY = "/api/v1/namespaces/kube-system/configmaps/kube-proxy"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
-CANAL_CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
+CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 NO_CANAL = Result(1, "", 'Error from server (NotFound): daemonsets.apps "canal" not found\n')
 NO_FLANNEL = Result(1, "", 'Error from server (NotFound): namespaces "kube-flannel" not found\n')
 NO_FLANNEL_CONFIG = Result(1, "", 'Error from server (NotFound): configmaps "kube-flannel-cfg" not found\n')
@@ -84,15 +82,33 @@ class Host:
         self.write("/etc/kubernetes/admin.conf")
         self.write("/etc/kubernetes/pki/ca.crt", self.fixture_text("kubeadm/ca.crt"))
 
-    def answers(self, server: str = "https://192.0.2.11:6443") -> Commands:
-        """The commands with which a ready API server is read."""
-        config = next(
+    def config_maps(self, changed: Mapping[str, Any]) -> Result:
+        """Those of kube-system, with other data in some; None for one that is not there."""
+        (kubeadm,) = (
             item
             for item in json.loads(self.fixture_text("kubectl/kubeadm_config.json"))["items"]
             if item["metadata"]["name"] == "kubeadm-config"
         )
-        kubelet = {"data": {"kubelet": self.fixture_text("kubeadm/kept_kubelet_configuration.conf")}}
-        proxy = {"data": {"config.conf": self.fixture_text("kubeadm/kube_proxy_config.conf")}}
+        contents = {
+            "coredns": {"Corefile": ".:53 {\n}\n"},
+            "kube-proxy": {"config.conf": self.fixture_text("kubeadm/kube_proxy_config.conf")},
+            "kubeadm-config": kubeadm["data"],
+            "kubelet-config": {"kubelet": self.fixture_text("kubeadm/kept_kubelet_configuration.conf")},
+            **changed,
+        }
+        items = [
+            {"metadata": {"name": name}, **({"data": data} if data else {})}
+            for name, data in contents.items()
+            if data is not None
+        ]
+        return Result(0, json.dumps({"kind": "ConfigMapList", "items": items}), "")
+
+    def answers(self, server: str = "https://192.0.2.11:6443", **config_maps: Any) -> Commands:
+        """The commands with which a ready API server is read.
+
+        :arg config_maps: data of ConfigMaps in kube-system that differ, by name with underscores.
+        """
+        changed = {name.replace("_", "-"): data for name, data in config_maps.items()}
         flannel = {"data": {"net-conf.json": self.fixture_text("flannel/net-conf.json")}}
         nodes = {"kind": "NodeList", "items": json.loads(self.fixture_text("kubectl/nodes.json"))["items"]}
         return [
@@ -100,13 +116,8 @@ class Host:
             (argv("/api/v1/nodes", server, self.paths.root), Result(0, json.dumps(nodes), "")),
             (argv(CANAL, server, self.paths.root), NO_CANAL),
             (argv(FLANNEL, server, self.paths.root), Result(0, "{}", "")),
-            (argv(KUBELET, server, self.paths.root), Result(0, json.dumps(kubelet), "")),
-            (argv(KUBE_PROXY, server, self.paths.root), Result(0, json.dumps(proxy), "")),
             (argv(FLANNEL_CONFIG, server, self.paths.root), Result(0, json.dumps(flannel), "")),
-            (
-                argv("/api/v1/namespaces/kube-system/configmaps/kubeadm-config", server, self.paths.root),
-                Result(0, json.dumps(config), ""),
-            ),
+            (argv(CONFIG_MAPS, server, self.paths.root), self.config_maps(changed)),
         ]
 
     def refusal(self, result: Result = REFUSED) -> tuple[Sequence[str], Result]:
@@ -250,14 +261,10 @@ def test_gone_in_the_middle(host: Host) -> None:
     assert (found.ready, found.message) == (False, WHY_REFUSED)
 
 
-@pytest.mark.parametrize(
-    "result",
-    [Result(1, "", 'Error from server (NotFound): configmaps "kubeadm-config" not found'), Result(0, "{}", "")],
-)
-def test_cluster_without_a_configuration(host: Host, result: Result) -> None:
+@pytest.mark.parametrize("data", [None, {}], ids=["none", "without data"])
+def test_cluster_without_a_configuration(host: Host, data: Any) -> None:
     host.install()
-    *before, (config, _result) = host.answers()
-    found = host.read([RUNNING, *before, (config, result)])
+    found = host.read([RUNNING, *host.answers(kubeadm_config=data)])
     assert (found.ready, found.configuration) == (True, "")
 
 
@@ -356,63 +363,54 @@ def test_one_line(said: str, line: str) -> None:
     assert one_line(said) == line
 
 
-def read_networks(host: Host, canal: Result, flannel: Result, *configurations: tuple[str, Result]) -> ControlPlane:
-    """The control plane of a cluster with these networks, of which exactly these configurations are asked for."""
+def read_networks(
+    host: Host, canal: Result, flannel: Result, configuration: Result | None, canal_config: Any = None
+) -> ControlPlane:
+    """The control plane of a cluster with these networks; without a configuration flannel's is not asked for."""
     host.install()
-    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), proxy, _config, *others = host.answers()
-    asked = [(argv(path, root=host.paths.root), result) for path, result in configurations]
-    return host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), proxy, *asked, *others])
+    readyz, nodes, (canal_argv, _none), (flannel_argv, _some), (config_argv, _net), config_maps = host.answers(
+        canal_config=canal_config
+    )
+    asked = [(config_argv, configuration)] if configuration else []
+    return host.read([RUNNING, readyz, nodes, (canal_argv, canal), (flannel_argv, flannel), *asked, config_maps])
 
 
-def configured(**backend: Any) -> Result:
-    """A ConfigMap with this backend of flannel."""
-    return Result(0, json.dumps({"data": {"net-conf.json": json.dumps({"Backend": backend})}}), "")
+def configured(**backend: Any) -> dict[str, str]:
+    """Data of a ConfigMap with this backend of flannel."""
+    return {"net-conf.json": json.dumps({"Backend": backend})}
+
+
+def config_map(data: Mapping[str, str]) -> Result:
+    """A ConfigMap with this data."""
+    return Result(0, json.dumps({"data": data}), "")
 
 
 VXLAN = {"VNI": 1, "Port": 8472, "GBP": False}
 
 
 @pytest.mark.parametrize(
-    ("canal", "flannel", "configurations", "networks", "backend"),
+    ("canal", "flannel", "configuration", "canal_config", "networks", "backend"),
     [
         (
-            NO_CANAL,
-            THERE,
-            [(FLANNEL_CONFIG, configured(Type="vxlan", Port=4790))],
-            ("flannel",),
-            {"type": "vxlan", "options": {**VXLAN, "Port": 4790}},
+            *(NO_CANAL, THERE, config_map(configured(Type="vxlan", Port=4790)), None),
+            *(("flannel",), {"type": "vxlan", "options": {**VXLAN, "Port": 4790}}),
         ),
         (
-            THERE,
-            THERE,
-            [(FLANNEL_CONFIG, configured(Type="vxlan"))],
-            ("canal", "flannel"),
-            {"type": "vxlan", "options": VXLAN},
+            *(THERE, THERE, config_map(configured(Type="vxlan")), configured(Type="host-gw")),
+            *(("canal", "flannel"), {"type": "vxlan", "options": VXLAN}),
         ),
         (
-            THERE,
-            THERE,
-            [(FLANNEL_CONFIG, NO_FLANNEL_CONFIG), (CANAL_CONFIG, configured(Type="host-gw"))],
-            ("canal", "flannel"),
-            {"type": "host-gw", "options": {}},
+            *(THERE, THERE, NO_FLANNEL_CONFIG, configured(Type="host-gw")),
+            *(("canal", "flannel"), {"type": "host-gw", "options": {}}),
         ),
         (
-            THERE,
-            NO_FLANNEL,
-            [(CANAL_CONFIG, configured(Type="host-gw"))],
-            ("canal",),
-            {"type": "host-gw", "options": {}},
+            *(THERE, NO_FLANNEL, None, configured(Type="host-gw")),
+            *(("canal",), {"type": "host-gw", "options": {}}),
         ),
-        (NO_CANAL, NO_FLANNEL, [], (), None),
-        (NO_CANAL, THERE, [(FLANNEL_CONFIG, NO_FLANNEL_CONFIG)], ("flannel",), None),
-        (NO_CANAL, THERE, [(FLANNEL_CONFIG, THERE)], ("flannel",), None),
-        (
-            NO_CANAL,
-            THERE,
-            [(FLANNEL_CONFIG, Result(0, '{"data": {"net-conf.json": "{\\"Backend\\": {"}}', ""))],
-            ("flannel",),
-            None,
-        ),
+        (NO_CANAL, NO_FLANNEL, None, configured(Type="host-gw"), (), None),
+        (NO_CANAL, THERE, NO_FLANNEL_CONFIG, None, ("flannel",), None),
+        (NO_CANAL, THERE, THERE, None, ("flannel",), None),
+        (NO_CANAL, THERE, config_map({"net-conf.json": '{"Backend": {'}), None, ("flannel",), None),
     ],
     ids=[
         *("flannel", "one takes over", "one has all but taken over", "canal", "neither", "no configuration"),
@@ -423,24 +421,25 @@ def test_networks_at_work(
     host: Host,
     canal: Result,
     flannel: Result,
-    configurations: list[tuple[str, Result]],
+    configuration: Result | None,
+    canal_config: Any,
     networks: tuple[str, ...],
     backend: Any,
 ) -> None:
-    found = read_networks(host, canal, flannel, *configurations)
+    found = read_networks(host, canal, flannel, configuration, canal_config)
     assert (found.ready, found.networks, found.as_dict()["flannel_backend"]) == (True, networks, backend)
 
 
 def test_a_key_of_the_backend_is_kept_secret(host: Host) -> None:
     key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-    found = read_networks(host, NO_CANAL, THERE, (FLANNEL_CONFIG, configured(Type="wireguard", PSK=key)))
+    found = read_networks(host, NO_CANAL, THERE, config_map(configured(Type="wireguard", PSK=key)))
     assert found.as_dict()["flannel_backend"]["type"] == "wireguard"
     assert key not in json.dumps(found.as_dict())
 
 
 def test_an_api_that_cannot_tell_of_the_backend_is_not_ready(host: Host) -> None:
     host.install()
-    *before, (asked, _some), _config = host.answers()
+    *before, (asked, _some), _config_maps = host.answers()
     failed = Result(1, "", "Error from server: etcdserver: request timed out\n")
     found = host.read([RUNNING, *before, (asked, failed)])
     assert (found.ready, found.flannel_backend) == (False, None)
@@ -455,36 +454,27 @@ def test_kube_proxy(host: Host) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "result",
-    [
-        Result(1, "", 'Error from server (NotFound): configmaps "kube-proxy" not found\n'),
-        Result(0, '{"data": {"config.conf": "somebody else"}}', ""),
-    ],
-    ids=["none", "none of kubeadm's"],
-)
-def test_cluster_without_kube_proxy(host: Host, result: Result) -> None:
+@pytest.mark.parametrize("data", [None, {"config.conf": "somebody else"}], ids=["none", "none of kubeadm's"])
+def test_cluster_without_kube_proxy(host: Host, data: Any) -> None:
     host.install()
-    *before, (asked, _some), flannel, config = host.answers()
-    found = host.read([RUNNING, *before, (asked, result), flannel, config])
+    found = host.read([RUNNING, *host.answers(kube_proxy=data)])
     assert (found.ready, found.kube_proxy) == (True, None)
     assert found.as_dict()["kube_proxy_configuration"] == ""
 
 
-@pytest.mark.parametrize(
-    "result",
-    [
-        Result(1, "", 'Error from server (NotFound): configmaps "kubelet-config" not found\n'),
-        Result(0, "{}", ""),
-        Result(0, '{"data": {"kubelet-1.22": "x"}}', ""),
-    ],
-    ids=["none", "without data", "of another name"],
-)
-def test_cluster_without_a_configuration_of_the_kubelets(host: Host, result: Result) -> None:
+@pytest.mark.parametrize("data", [None, {}, {"kubelet-1.22": "x"}], ids=["none", "without data", "under another key"])
+def test_cluster_without_a_configuration_of_the_kubelets(host: Host, data: Any) -> None:
     host.install()
-    *before, (asked, _some), proxy, config = host.answers()
-    found = host.read([RUNNING, *before, (asked, result), proxy, config])
+    found = host.read([RUNNING, *host.answers(kubelet_config=data)])
     assert (found.ready, found.kubelet_configuration) == (True, "")
+
+
+def test_an_api_that_cannot_tell_of_the_configuration_is_not_ready(host: Host) -> None:
+    host.install()
+    *before, (asked, _some) = host.answers()
+    failed = Result(1, "", "Error from server: etcdserver: request timed out\n")
+    found = host.read([RUNNING, *before, (asked, failed)])
+    assert (found.ready, found.configuration) == (False, "")
 
 
 def test_an_api_that_cannot_tell_of_a_network_is_not_ready(host: Host) -> None:
