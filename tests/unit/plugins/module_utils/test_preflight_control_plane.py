@@ -571,7 +571,8 @@ def test_what_is_written_and_not_in_force() -> None:
 
 @pytest.mark.parametrize(("number", "end"), [(5, "G4: none, wanted true"), (7, "G4: none, wanted true; and 2 more")])
 def test_the_first_differences_are_listed(number: int, end: str) -> None:
-    (finding,) = judge({"m1": READY}, configurations=gates(number), kept_configurations={"m1": KEPT}).values()
+    found = judge({"m1": READY}, configurations=gates(number), kept_configurations={"m1": KEPT})
+    finding = found["configuration-drift", "warning", ("m1",)]
     assert finding.found.endswith("featureGates." + end)
     assert finding.found.count(", wanted true") == 5
 
