@@ -32,11 +32,12 @@ from tests.e2e.support.policies import (
     REQUEST_SECONDS,
     Policies,
     clients,
+    deploy,
 )
 from tests.e2e.support.poller import Poller
 from tests.e2e.support.site import Run, Site
 from tests.e2e.support.waiting import wait_for
-from tests.e2e.support.workload import PORT, Web
+from tests.e2e.support.workload import PORT
 
 # A cluster of its own, and its network changed: minutes.
 pytestmark = pytest.mark.long
@@ -63,10 +64,7 @@ def flannel_cluster(open_set: OpenSet, work: Path, phases: Phases) -> Iterator[C
 @pytest.fixture(scope="module")
 def unpoliced(flannel_cluster: Cluster) -> Policies:
     """The deployment and its clients in the network of flannel."""
-    policies = Policies(flannel_cluster, Web(flannel_cluster))
-    policies.web.apply()
-    policies.make_clients()
-    return policies
+    return deploy(flannel_cluster)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from tests.e2e.support.cluster import Cluster
 from tests.e2e.support.control_plane import ControlPlane
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
-from tests.e2e.support.policies import BY_LABEL, CLIENTS, DENY, POLICED, Policies
+from tests.e2e.support.policies import BY_LABEL, CLIENTS, DENY, POLICED, Policies, deploy
 from tests.e2e.support.site import Site
-from tests.e2e.support.workload import PORT, Web
+from tests.e2e.support.workload import PORT
 
 # A cluster of five nodes, and Calico has to be built for it: minutes.
 pytestmark = pytest.mark.long
@@ -54,10 +54,7 @@ def canal(fresh: LabSet, site: Site, phases: Phases) -> Cluster:
 @pytest.fixture(scope="module")
 def policies(canal: Cluster) -> Policies:
     """The deployment and its clients."""
-    found = Policies(canal, Web(canal))
-    found.web.apply()
-    found.make_clients()
-    return found
+    return deploy(canal)
 
 
 def test_check_mode_predicts_on_fresh_nodes(fresh: LabSet, site: Site, phases: Phases) -> None:

@@ -14,14 +14,13 @@ import pytest
 from tests.e2e.conftest import OpenSet
 from tests.e2e.support import fingerprint, packet_filter
 from tests.e2e.support.cluster import Cluster
-from tests.e2e.support.dual_stack import PODS, RANGES, DualStackService, are_inside
+from tests.e2e.support.dual_stack import PODS, RANGES, DualStackService, are_inside, skip_without_ipv6
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
-from tests.e2e.support.policies import BY_LABEL, CLIENTS, DENY, NO_EGRESS, POLICED, Policies
+from tests.e2e.support.policies import BY_LABEL, CLIENTS, DENY, NO_EGRESS, POLICED, Policies, deploy
 from tests.e2e.support.proxy import NFTABLES, Proxy
 from tests.e2e.support.site import Site
-from tests.e2e.support.workload import PORT, Web, address_of, in_url
-from tests.lab import network
+from tests.e2e.support.workload import PORT, address_of, in_url
 
 # A cluster of its own, and Calico has to be built for it: minutes.
 pytestmark = pytest.mark.long
@@ -32,8 +31,7 @@ FAMILIES = [4, 6]
 @pytest.fixture(scope="module")
 def fresh(open_set: OpenSet) -> Iterator[LabSet]:
     """Nodes with addresses of both families that nothing has touched yet."""
-    if not network.has_ipv6():
-        pytest.skip("the kernel of this machine has no IPv6, and nodes share it")
+    skip_without_ipv6()
     with open_set(LabSet("e2e-cni-ds", "bookworm", "2.x")) as nodes:
         nodes.up(masters=1, workers=2, add_ons=["canal"])
         yield nodes
@@ -63,10 +61,7 @@ def canal(fresh: LabSet, site: Site, phases: Phases) -> Cluster:
 @pytest.fixture(scope="module")
 def policies(canal: Cluster) -> Policies:
     """The deployment and its clients."""
-    found = Policies(canal, Web(canal))
-    found.web.apply()
-    found.make_clients()
-    return found
+    return deploy(canal)
 
 
 def test_check_mode_predicts_on_fresh_nodes(fresh: LabSet, site: Site) -> None:

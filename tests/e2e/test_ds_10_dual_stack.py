@@ -14,13 +14,12 @@ import pytest
 from tests.e2e.conftest import OpenSet
 from tests.e2e.support import fingerprint, packet_filter
 from tests.e2e.support.cluster import Cluster
-from tests.e2e.support.dual_stack import PODS, RANGES, SERVICES, DualStackService, are_inside
+from tests.e2e.support.dual_stack import PODS, RANGES, SERVICES, DualStackService, are_inside, skip_without_ipv6
 from tests.e2e.support.elsewhere import CLIENT, INTERFACE, elsewhere
 from tests.e2e.support.lab import LabSet
 from tests.e2e.support.phases import Phases
 from tests.e2e.support.site import KUBEADM_NODE, PREFLIGHT, Site
 from tests.e2e.support.workload import PORT, Web, address_of, in_url
-from tests.lab import network
 from tests.lab.settings import HOST_ADDRESS_6, SUBNET_6
 
 # A cluster of its own, and one of its tests wants MetalLB, which has to be built first.
@@ -37,8 +36,7 @@ ECHO_HEADERS = {4: 28, 6: 48}
 @pytest.fixture(scope="module")
 def fresh(open_set: OpenSet, phases: Phases) -> Iterator[LabSet]:
     """Nodes with addresses of both families that nothing has touched yet."""
-    if not network.has_ipv6():
-        pytest.skip("the kernel of this machine has no IPv6, and nodes share it")
+    skip_without_ipv6()
     with open_set(LabSet("e2e-ds", "trixie", "1.7")) as nodes:
         with phases.phase("making one control plane node and two workers with IPv6"):
             nodes.up(masters=1, workers=2, add_ons=["metallb"])

@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from tests.e2e.support.cluster import KUBECTL, Cluster
 from tests.e2e.support.waiting import wait_for
 from tests.e2e.support.workload import PORT
+from tests.lab import network
 from tests.lab.settings import CLUSTER_RANGES, CLUSTER_RANGES_6
 
 ADDRESS_SECONDS = 60
@@ -28,10 +31,16 @@ RANGES = {
 }
 
 
+def skip_without_ipv6() -> None:
+    """Skip where nodes cannot have IPv6: containers share the kernel of this machine."""
+    if not network.has_ipv6():
+        pytest.skip("the kernel of this machine has no IPv6, and nodes share it")
+
+
 def are_inside(addresses: Iterable[str], ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     """Whether there is one address in each of the ranges, in their order."""
     pairs = list(zip(map(ipaddress.ip_address, addresses), ranges, strict=True))
-    return all(address in network for address, network in pairs)
+    return all(address in inside for address, inside in pairs)
 
 
 @dataclass(frozen=True)

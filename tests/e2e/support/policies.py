@@ -105,6 +105,14 @@ class Policies:
         return self.cluster.nodes.attempt(self.cluster.master, script).returncode == 0
 
 
+def deploy(cluster: Cluster) -> Policies:
+    """The deployment and its clients in a cluster, running."""
+    found = Policies(cluster, Web(cluster))
+    found.web.apply()
+    found.make_clients()
+    return found
+
+
 def clients() -> list[Any]:
     """Pods that do nothing until they are told to."""
     pods = [

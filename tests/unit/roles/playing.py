@@ -16,6 +16,13 @@ import yaml
 from tests.unit.conftest import ROOT
 
 
+def link_collection(folder: Path) -> None:
+    """Let the checkout be found under the collection's own name in a folder."""
+    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
+    collection.parent.mkdir(parents=True)
+    collection.symlink_to(ROOT)
+
+
 def play_in(
     folder: Path, inventory: Mapping[str, Any], plays: Sequence[Mapping[str, Any]], collections: Path | None = None
 ) -> subprocess.CompletedProcess[str]:

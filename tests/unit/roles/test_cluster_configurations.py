@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.unit.conftest import FIXTURES, ROOT
-from tests.unit.roles.playing import play_in
+from tests.unit.roles.playing import link_collection, play_in
 
 CLUSTER = "control_plane_cluster_configuration"
 KUBELET = "control_plane_kubelet_configuration"
@@ -33,9 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
 def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What was found in each case, as a worker reports it."""
     folder = tmp_path_factory.mktemp("configurations")
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    collection.parent.mkdir(parents=True)
-    collection.symlink_to(ROOT)
+    link_collection(folder)
     ready = {"installed": True, "ready": True, "init_unfinished": False, "ca_cert_hashes": [], "joined": True}
     kept = {
         name: (FIXTURES / f"kubeadm/kept_{name}.conf").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.playing import play_in
+from tests.unit.roles.playing import link_collection, play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = {"ansible_connection": "local"}
@@ -22,9 +22,7 @@ LOCAL = {"ansible_connection": "local"}
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Hosts by what the report is told of them, after the role itself on real connections."""
     folder = tmp_path_factory.mktemp("failures")
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    collection.parent.mkdir(parents=True)
-    collection.symlink_to(ROOT)
+    link_collection(folder)
     silent = folder / "ssh"
     # Exit code 255 is how ssh says that it did not reach a host.
     silent.write_text("#!/bin/sh\nexit 255\n", encoding="utf-8")

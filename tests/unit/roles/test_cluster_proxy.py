@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.unit.roles.playing import link_collection, play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 CHANGE = "cluster_proxy_change"
@@ -65,20 +65,9 @@ def host(found: dict[str, Any] | None) -> dict[str, Any]:
 
 def run(folder: Path, inventory: dict[str, Any], *plays: dict[str, Any], returncode: int = 0) -> str:
     """Run plays with a collection path of their own; what they said."""
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    if not collection.exists():
-        collection.parent.mkdir(parents=True)
-        collection.symlink_to(ROOT)
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory, sort_keys=False), encoding="utf-8")
-    (folder / "play.yml").write_text(yaml.safe_dump(list(plays), sort_keys=False), encoding="utf-8")
-    ended = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    if not (folder / "ansible_collections").exists():
+        link_collection(folder)
+    ended = play_in(folder, inventory, plays)
     assert ended.returncode == returncode, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.roles.playing import play_in
+from tests.unit.roles.playing import link_collection, play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 RENDERED = (
@@ -90,9 +90,7 @@ def inventory() -> dict[str, Any]:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Values as the first host of each case sees them."""
     folder = tmp_path_factory.mktemp("speaker")
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    collection.parent.mkdir(parents=True)
-    collection.symlink_to(ROOT)
+    link_collection(folder)
     values = ", ".join(f"'{name}': {name}" for name in RENDERED)
     seen = "groups['all'] | map('extract', hostvars, 'seen')"
     play = {

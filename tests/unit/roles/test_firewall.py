@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ansible_collections.groundplane.kubeadm.plugins.module_utils._firewall_policy import FEATURES
 
-from tests.unit.roles.playing import play_in
+from tests.unit.roles.playing import link_collection, play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ("cluster", "firewall")
@@ -172,9 +172,7 @@ def inventory() -> dict[str, Any]:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Values as each host sees them; the error in place of chains that there cannot be."""
     folder = tmp_path_factory.mktemp("firewall")
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    collection.parent.mkdir(parents=True)
-    collection.symlink_to(ROOT)
+    link_collection(folder)
     values = ", ".join(f"'{name}': {name}" for name in RENDERED)
     hand_over = {
         "run_once": True,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.roles.playing import play_in
+from tests.unit.roles.playing import link_collection, play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 HAPROXY = "/etc/groundplane/haproxy.cfg"
@@ -110,9 +110,7 @@ def role_defaults() -> dict[str, Any]:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Host to path to the entry of file_set."""
     folder = tmp_path_factory.mktemp("render")
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    collection.parent.mkdir(parents=True)
-    collection.symlink_to(ROOT)
+    link_collection(folder)
     # The lookup of templates searches beside the playbook.
     (folder / "templates").symlink_to(ROOT / "roles" / "load_balancer" / "templates")
     inventory = {

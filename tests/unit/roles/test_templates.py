@@ -14,7 +14,7 @@ import pytest
 import tomllib
 import yaml
 
-from tests.unit.roles.playing import play_in
+from tests.unit.roles.playing import link_collection, play_in
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = "/etc/containerd/config.toml"
@@ -106,9 +106,7 @@ def role_defaults() -> dict[str, Any]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """Host to its files as module file_set takes them."""
     folder = tmp_path_factory.mktemp("render")
-    collection = folder / "ansible_collections" / "groundplane" / "kubeadm"
-    collection.parent.mkdir(parents=True)
-    collection.symlink_to(ROOT)
+    link_collection(folder)
     # The lookup of templates searches beside the playbook.
     (folder / "templates").symlink_to(ROOT / "roles" / "containerd" / "templates")
     inventory = {
